@@ -6,30 +6,23 @@
 
 #![no_main]
 
+mod node_round_trip;
+
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use node_round_trip::{dialect, expect_round_trip};
 use roomwire::bus::entry;
 use roomwire::bus::link::Channel;
 use roomwire::cluster::dialect::node::streams::StreamsDialect;
-use roomwire::cluster::dialect::{Dialect, Inbound, Outbound};
-use roomwire::config::{BusConfig, Config, NodeAdapter};
-use roomwire::model::{Command, NodeId};
+use roomwire::cluster::dialect::{Dialect, Inbound};
+use roomwire::config::NodeAdapter;
 
-fn dialect(cluster: &str) -> Arc<dyn Dialect> {
-    let config = BusConfig {
-        node_adapter: NodeAdapter::Streams,
-        channel_prefix: cluster.to_owned(),
-        message_limit: 100_000,
-        ..Config::default().bus
-    };
-    let node = NodeId::parse("abcd").expect("four letters");
-    StreamsDialect::configured(&config, node).expect("it is selected")
-}
-
-static DIALECT: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| dialect("one"));
-static OTHER: LazyLock<Arc<dyn Dialect>> = LazyLock::new(|| dialect("two"));
+static DIALECT: LazyLock<Arc<dyn Dialect>> =
+    LazyLock::new(|| dialect(StreamsDialect::configured, NodeAdapter::Streams, "one"));
+static OTHER: LazyLock<Arc<dyn Dialect>> =
+    LazyLock::new(|| dialect(StreamsDialect::configured, NodeAdapter::Streams, "two"));
 
 fn entry_with(kind: u8, data: &[u8]) -> Bytes {
     let kind = kind.to_string();
@@ -60,12 +53,5 @@ fuzz_target!(|input: &[u8]| {
     let Ok(Inbound::Command(command)) = decoded else {
         return;
     };
-    let messages = DIALECT.encode(&Outbound::Command(&command));
-    let message = &messages.expect("a command of a server can be encoded")[0];
-    let received = OTHER.decode(&message.channel, &message.payload);
-    let received = received.expect("what is encoded can be decoded");
-    // Binary values are numbered anew.
-    if !matches!(&command, Command::Emit(emit) if emit.payload.has_attachments()) {
-        assert_eq!(received, Inbound::Command(command));
-    }
+    expect_round_trip(&**DIALECT, &**OTHER, command);
 });

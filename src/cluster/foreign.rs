@@ -10,7 +10,7 @@ use super::receive::{ForBridge, Receiver};
 use super::subscriptions::RoomSubscriptions;
 use crate::broker::messages::{Dispatch, ReachReport};
 use crate::clock;
-use crate::model::{Command, Emit, Query, ReplyTo, ServerSideEvent, Workers};
+use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unfit, Workers};
 
 /// Time for which acks are awaited for a member that names none.
 const ACK_TIME: Duration = Duration::from_secs(60);
@@ -56,6 +56,19 @@ impl Receiver {
             .stage(&dispatch, targets, since, &self.directory);
         let after = timeout.unwrap_or(ACK_TIME);
         Some(ForBridge::ForgetAcks { ack_id, after })
+    }
+
+    /// Reports to a foreign member that its emit reached no socket of this node.
+    pub(super) fn report_unreached(
+        &self,
+        token: &AckToken,
+        unfit: Option<&Unfit>,
+        publisher: &Publisher,
+    ) {
+        if let Some(unfit) = unfit {
+            self.report_unfit(unfit);
+        }
+        publisher.publish_reached(token, 0);
     }
 
     /// Runs a query of a foreign member, and publishes the answer.

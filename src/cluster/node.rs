@@ -208,14 +208,7 @@ impl Bridge {
                 self.health.set_bus(BusState::Deaf);
                 self.sequencer.suspend(false);
             }
-            LinkEvent::Down { .. } => {
-                metrics.bus_disconnects_total.increment();
-                self.health.set_bus(BusState::Down);
-                self.directory.set_cut_off(true);
-                self.sequencer.suspend(true);
-                let waiting = self.subscriber.rooms.stop_waiting();
-                self.notify_ready(waiting, true);
-            }
+            LinkEvent::Down { .. } => self.on_down(),
             LinkEvent::Unreachable { reason } => self.health.set_bus_trouble(reason),
             LinkEvent::Echo { after } => metrics.bus_lag_seconds.observe(after),
             LinkEvent::Missed { during } => {
@@ -246,6 +239,16 @@ impl Bridge {
             // For the translator.
             LinkEvent::PatternsSubscribed(_) | LinkEvent::Matched { .. } => {}
         }
+    }
+
+    fn on_down(&mut self) {
+        let metrics = self.directory.metrics();
+        metrics.bus_disconnects_total.increment();
+        self.health.set_bus(BusState::Down);
+        self.directory.set_cut_off(true);
+        self.sequencer.suspend(true);
+        let waiting = self.subscriber.rooms.stop_waiting();
+        self.notify_ready(waiting, true);
     }
 
     fn on_message(&mut self, channel: &Channel, payload: &Bytes, ctx: &mut Context<Self>) {

@@ -87,10 +87,7 @@ impl Receiver {
                 return self.dispatch_counted(emit, timeout, rooms, publisher);
             }
             Ok(Inbound::UnreachedEmit { token, unfit }) => {
-                if let Some(unfit) = unfit {
-                    self.report_unfit(&unfit);
-                }
-                publisher.publish_reached(&token, 0);
+                self.report_unreached(&token, unfit.as_ref(), publisher);
             }
             Ok(Inbound::Reached { token, sockets: 0 }) => {
                 self.resolve(AckReply::no_recipient(token));
@@ -111,11 +108,8 @@ impl Receiver {
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
             // The workers of this node have it already.
-            Ok(Inbound::Own { gather }) => {
-                if let Some(id) = gather {
-                    self.send_home(id, Echoed { id });
-                }
-            }
+            Ok(Inbound::Own { gather: Some(id) }) => self.send_home(id, Echoed { id }),
+            Ok(Inbound::Own { gather: None }) => {}
             Ok(Inbound::Announcement(announcement)) => return self.announced(announcement),
             Ok(Inbound::OwnAnnouncement(announcement)) => return marker(announcement, true),
             Ok(Inbound::Query(request)) => self.run_query(request, publisher),

@@ -17,8 +17,9 @@ use super::timer::SessionTimer;
 use crate::app::gate::Credentials;
 use crate::clock;
 use crate::limits::Admission;
-use crate::model::{Network, TransportName};
+use crate::model::{EngineId, Network, TransportName};
 use crate::protocol::connection::{Connection, Mode};
+use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::wire_format::Compression;
 
@@ -36,14 +37,11 @@ impl Session {
     ) -> Addr<Self> {
         debug_assert!(credentials.is_some() || worker.gates.is_empty());
         let revision = open.format.revision;
-        let id = match revision.is_v3() && mode == Mode::SocketIo {
-            true => old_clients::session_id(worker),
-            false => worker.new_engine_id(),
-        };
+        let id = new_id(worker, mode, revision);
         let session_worker = Rc::clone(worker);
         let now = clock::now();
+        let connection = Connection::new(mode, open.format, &worker.settings.timing, now);
         let client = admission.address();
-        let network = client.map(Network::of);
         let follow_up_due = now + worker.settings.timing.connect_timeout;
         let compression = open.format.compression;
         let address = Self::create(|ctx| {
@@ -53,12 +51,7 @@ impl Session {
             let session = Self {
                 id,
                 lane,
-                connection: Connection::new(
-                    mode,
-                    open.format,
-                    &session_worker.settings.timing,
-                    now,
-                ),
+                connection,
                 worker: session_worker,
                 sockets: SmallVec::new(),
                 transport,
@@ -70,7 +63,7 @@ impl Session {
                 inbox: 0,
                 pace: Pace::new(now),
                 follow_up: FollowUp::new(transport, follow_up_due),
-                network,
+                network: client.map(Network::of),
                 credentials: credentials.map(Rc::new),
                 stats: SessionStats::new(open.client),
                 ended: None,
@@ -89,6 +82,13 @@ impl Session {
             worker.count_compressed(1);
         }
         address
+    }
+}
+
+fn new_id(worker: &Worker, mode: Mode, revision: EngineRevision) -> EngineId {
+    match revision.is_v3() && mode == Mode::SocketIo {
+        true => old_clients::session_id(worker),
+        false => worker.new_engine_id(),
     }
 }
 

@@ -28,6 +28,19 @@ async fn closed(client: &mut WebsocketClient) {
     assert!(rest.iter().all(is_close), "{rest:?}");
 }
 
+/// Sends each packet to a new session with the msgpack parser, which must end, while another client stays connected.
+async fn each_packet_closes(server: &TestServer, packets: impl IntoIterator<Item = Vec<u8>>) {
+    let mut bystander = server.member().await;
+    for packet in packets {
+        let mut client = server.websocket().await;
+        client.send_binary(MSGPACK_CONNECT).await;
+        assert!(matches!(client.frame().await, Frame::Binary(_)));
+        client.send_binary(&packet).await;
+        closed(&mut client).await;
+    }
+    bystander.quiet().await;
+}
+
 /// Sends each message over a new connection, which must be closed, while another client stays connected.
 async fn each_closes(server: &TestServer, messages: impl IntoIterator<Item = (u8, Vec<u8>)>) {
     let mut bystander = server.member().await;
@@ -139,20 +152,9 @@ async fn deeply_nested_msgpack_is_rejected() {
         packet.extend(std::iter::repeat_n(marker, DEPTH));
         packet
     };
-    let mut bystander = server.member().await;
-    for packet in [
-        nested(0x91),
-        nested(0x81),
-        vec![0x91; DEPTH],
-        vec![0x81; DEPTH],
-    ] {
-        let mut client = server.websocket().await;
-        client.send_binary(MSGPACK_CONNECT).await;
-        assert!(matches!(client.frame().await, Frame::Binary(_)));
-        client.send_binary(&packet).await;
-        closed(&mut client).await;
-    }
-    bystander.quiet().await;
+    let nested = [nested(0x91), nested(0x81)];
+    let bare = [vec![0x91; DEPTH], vec![0x81; DEPTH]];
+    each_packet_closes(&server, nested.into_iter().chain(bare)).await;
 }
 
 /// socketioxide GHSA-7xpx-rcqc-8qjh.
@@ -170,15 +172,7 @@ async fn msgpack_that_is_cut_off_or_lies_about_lengths_closes_the_session() {
     ];
     packets.extend(lying.map(|value| [&event[..18], value].concat()));
     packets.extend(lying.map(<[u8]>::to_vec));
-    let mut bystander = server.member().await;
-    for packet in packets {
-        let mut client = server.websocket().await;
-        client.send_binary(MSGPACK_CONNECT).await;
-        assert!(matches!(client.frame().await, Frame::Binary(_)));
-        client.send_binary(&packet).await;
-        closed(&mut client).await;
-    }
-    bystander.quiet().await;
+    each_packet_closes(&server, packets).await;
 }
 
 /// socketioxide 0.18: panics.

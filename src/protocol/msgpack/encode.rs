@@ -58,14 +58,9 @@ pub fn write_messages(
             payload,
             position,
         } => {
-            let fields = 3 + u32::from(ack_id.is_some());
-            begin(&mut message, fields, EVENT, namespace);
             let appended = positions == Positions::Appended && ack_id.is_none();
-            write_data(payload, appended.then_some(position), &mut message);
-            if let Some(id) = ack_id {
-                string("id", &mut message);
-                written(write_uint(&mut message, id.into()));
-            }
+            let position = appended.then_some(position);
+            write_event(namespace, ack_id, payload, position, &mut message);
         }
         ServerPacket::Ack {
             namespace,
@@ -74,9 +69,8 @@ pub fn write_messages(
         } => {
             begin(&mut message, 4, ACK, namespace);
             write_data(payload, None, &mut message);
-            string("id", &mut message);
             // Clients with this parser send numbers, which fit.
-            written(write_uint(&mut message, id.number().unwrap_or_default()));
+            write_id(id.number().unwrap_or_default(), &mut message);
         }
         ServerPacket::Disconnect { namespace } => begin(&mut message, 2, DISCONNECT, namespace),
     }
@@ -89,6 +83,25 @@ fn begin(message: &mut Vec<u8>, fields: u32, kind: u64, namespace: &str) {
     written(write_uint(message, kind));
     string("nsp", message);
     string(namespace, message);
+}
+
+fn write_event(
+    namespace: &str,
+    ack_id: Option<u32>,
+    payload: &Payload,
+    appended: Option<Option<Position>>,
+    message: &mut Vec<u8>,
+) {
+    begin(message, 3 + u32::from(ack_id.is_some()), EVENT, namespace);
+    write_data(payload, appended, message);
+    if let Some(id) = ack_id {
+        write_id(id.into(), message);
+    }
+}
+
+fn write_id(id: u64, message: &mut Vec<u8>) {
+    string("id", message);
+    written(write_uint(message, id));
 }
 
 /// Writes a map of texts as data.

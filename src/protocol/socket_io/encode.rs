@@ -7,7 +7,7 @@ use std::io::Write;
 use bytes::Bytes;
 
 use super::packet::AckId;
-use crate::model::{Message, Payload, Position};
+use crate::model::{Message, Payload, Position, SocketId};
 use crate::protocol::engine_io::EngineRevision;
 use crate::protocol::server_packet::{MessageWriter, Positions, ServerPacket};
 
@@ -57,22 +57,15 @@ pub fn write_text(
             out.extend_from_slice(text.as_bytes());
         }
         ServerPacket::Message(Message::Binary(_)) => {}
-        ServerPacket::Connect { namespace, .. } if revision.is_v3() => {
-            write_header(out, b'0', 0, namespace);
-        }
         ServerPacket::Connect {
             namespace,
             socket,
             pid,
         } => {
             write_header(out, b'0', 0, namespace);
-            out.extend_from_slice(br#"{"sid":""#);
-            out.extend_from_slice(socket.as_str().as_bytes());
-            if let Some(pid) = pid {
-                out.extend_from_slice(br#"","pid":""#);
-                out.extend_from_slice(pid.as_bytes());
+            if !revision.is_v3() {
+                write_ids(out, socket, pid);
             }
-            out.extend_from_slice(br#""}"#);
         }
         ServerPacket::ConnectError {
             namespace,
@@ -100,6 +93,17 @@ pub fn write_text(
         } => write_ack(out, namespace, id, payload),
         ServerPacket::Disconnect { namespace } => write_header(out, b'1', 0, namespace),
     }
+}
+
+/// Appends the JSON of a CONNECT.
+fn write_ids(out: &mut Vec<u8>, socket: &SocketId, pid: Option<&str>) {
+    out.extend_from_slice(br#"{"sid":""#);
+    out.extend_from_slice(socket.as_str().as_bytes());
+    if let Some(pid) = pid {
+        out.extend_from_slice(br#"","pid":""#);
+        out.extend_from_slice(pid.as_bytes());
+    }
+    out.extend_from_slice(br#""}"#);
 }
 
 /// The JSON of a CONNECT_ERROR: an object with the sentence and the data, or in revision 3 one of them.

@@ -19,17 +19,21 @@ pub(crate) enum Publisher {
 /// As a child of this process, its CPU is not counted as foreign.
 pub(crate) struct Process(Child);
 
+/// Starts a publishing program, which reads requests from its input.
+pub(crate) fn spawn(command: &[String]) -> Result<Child> {
+    let (program, arguments) = command.split_first().context("a publisher is needed")?;
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))
+}
+
 impl Publisher {
     /// Starts a publishing program.
     pub(crate) fn start(command: &[String]) -> Result<Self> {
-        let (program, arguments) = command.split_first().context("a publisher is needed")?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
-        Ok(Self::Process(Process(child)))
+        Ok(Self::Process(Process(spawn(command)?)))
     }
 
     /// Emits `probe`.

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use crate::model::SocketDetails;
 
-/// A JSON list of sockets. Their handshakes have no headers: nodes do not keep them, and servers in Node would show cookies
-/// to whoever fetches sockets.
+/// A JSON list of sockets. Their handshakes have no headers: nodes do not keep them, and every server that fetches sockets
+/// could read their cookies.
 pub(super) fn list(sockets: &[SocketDetails]) -> String {
     let sockets: Vec<Value> = sockets.iter().map(socket).collect();
     Value::from(sockets).to_string()

@@ -2,13 +2,14 @@
 //! does, and every socket must receive each of them once and in order.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::TICK;
+use super::super::publisher::spawn;
 use super::super::report::{Latencies, with_faults};
 use super::sign_in::sign_in;
 use super::{Tokens, raw};
@@ -71,14 +72,7 @@ struct Publisher(Child);
 
 impl Publisher {
     fn start(command: &[String]) -> Result<Self> {
-        let (program, arguments) = command.split_first().context("a publisher is needed")?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
-        Ok(Self(child))
+        spawn(command).map(Self)
     }
 
     fn publish(&mut self, events: u64) -> Result<()> {

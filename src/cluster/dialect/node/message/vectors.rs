@@ -91,11 +91,11 @@ pub(in super::super) fn meaning(body: &MessageBody) -> Value {
     }
 }
 
-fn names(rooms: &[crate::model::Room]) -> Vec<&str> {
+pub(in super::super) fn names(rooms: &[crate::model::Room]) -> Vec<&str> {
     rooms.iter().map(|room| room.as_str()).collect()
 }
 
-fn selection(kind: &str, selector: &Selector) -> Value {
+pub(in super::super) fn selection(kind: &str, selector: &Selector) -> Value {
     json!({
         "kind": kind,
         "nsp": selector.namespace.as_str(),
@@ -104,14 +104,14 @@ fn selection(kind: &str, selector: &Selector) -> Value {
     })
 }
 
-fn payload(payload: &Payload) -> Value {
+pub(in super::super) fn payload(payload: &Payload) -> Value {
     let hex = |bytes: &Bytes| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let attachments: Vec<String> = payload.attachments().iter().map(hex).collect();
     let args: Value = serde_json::from_str(payload.json()).unwrap();
     json!({"args": args, "attachments": attachments})
 }
 
-fn merged<const N: usize>(parts: [Value; N]) -> Value {
+pub(in super::super) fn merged<const N: usize>(parts: [Value; N]) -> Value {
     let fields = parts.into_iter().flat_map(|part| match part {
         Value::Object(fields) => fields,
         other => panic!("{other}"),

@@ -46,11 +46,9 @@ fn socket(node: &str) -> SocketId {
     SocketId::random(NodeId::parse(node).unwrap(), Default::default(), &OsRandom)
 }
 
-#[test]
-fn queries_are_answered_in_the_form_of_their_type() {
+/// Two sockets of this node, and their details: the first is in the rooms `r1` and `r2`, the second in `r1`.
+fn found() -> (SocketId, SocketId, QueryAnswer) {
     let (a, b) = (socket("abcd"), socket("abcd"));
-    let mut rooms = [a.as_str(), b.as_str(), "r1", "r2"];
-    rooms.sort_unstable();
     let details = |socket, rooms: &[&str]| SocketDetails {
         socket,
         connected_at: 1,
@@ -60,6 +58,14 @@ fn queries_are_answered_in_the_form_of_their_type() {
         total: 2,
         sockets: vec![details(a, &["r1", "r2"]), details(b, &["r1"])],
     };
+    (a, b, found)
+}
+
+#[test]
+fn queries_are_answered_in_the_form_of_their_type() {
+    let (a, b, found) = found();
+    let mut rooms = [a.as_str(), b.as_str(), "r1", "r2"];
+    rooms.sort_unstable();
     let ids = QueryAnswer::Sockets {
         total: 2,
         sockets: vec![a, b],
@@ -95,6 +101,11 @@ fn queries_are_answered_in_the_form_of_their_type() {
         assert_eq!(channel, "socket.io-response#/#");
         assert_eq!(serde_json::from_str::<Value>(&response).unwrap(), expected);
     }
+}
+
+#[test]
+fn fetched_sockets_have_their_ids_and_rooms() {
+    let (_, b, found) = found();
     let fetch = r#"{"uid":"u","requestId":"q","type":5,"opts":{"rooms":[],"except":["r"]}}"#;
     let Inbound::ForeignQuery { reply_to, .. } = request(fetch) else {
         panic!();

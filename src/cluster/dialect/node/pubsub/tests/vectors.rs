@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::hex;
 use super::servers::{NO_SOCKETS, text, us};
 use crate::bus::link::{Channel, Outgoing};
+use crate::cluster::dialect::node::message::vectors::{merged, names, payload, selection};
 use crate::cluster::dialect::{Inbound, Outbound};
-use crate::model::{AckToken, Command, Emit, NodeId, Payload, Query, ReplyTo, Room, Selector};
+use crate::model::{AckToken, Command, Emit, NodeId, Query, ReplyTo};
 use crate::msgpack::string;
 
 const VECTORS: &str = include_str!("../../../../../../tests/vectors/node-pubsub.json");
@@ -21,33 +22,6 @@ struct Record {
     channel: Option<String>,
     hex: Option<String>,
     means: Option<Value>,
-}
-
-fn names(rooms: &[Room]) -> Vec<&str> {
-    rooms.iter().map(Room::as_str).collect()
-}
-
-fn selection(kind: &str, selector: &Selector) -> Value {
-    json!({
-        "kind": kind,
-        "nsp": selector.namespace.as_str(),
-        "rooms": names(&selector.rooms),
-        "except": names(&selector.except),
-    })
-}
-
-fn payload(payload: &Payload) -> Value {
-    let hex = |bytes: &Bytes| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let attachments: Vec<String> = payload.attachments().iter().map(hex).collect();
-    let args: Value = serde_json::from_str(payload.json()).unwrap();
-    json!({"args": args, "attachments": attachments})
-}
-
-fn merged<const N: usize>(parts: [Value; N]) -> Value {
-    let fields = parts
-        .into_iter()
-        .flat_map(|part| part.as_object().unwrap().clone());
-    Value::Object(fields.collect())
 }
 
 fn emit_meaning(emit: &Emit) -> Value {
