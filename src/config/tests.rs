@@ -14,6 +14,7 @@ mod echo_server;
 mod limits;
 mod open_webui;
 mod outbox;
+mod recovery;
 mod relay;
 mod reload;
 mod routes;

@@ -1,4 +1,4 @@
-//! Positions of events in the logs of rooms.
+//! Positions of events in the logs of rooms, and in the streams of Socket.IO servers in Node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,9 @@ use super::Random;
 
 const EPOCH_LENGTH: usize = 6;
 const EPOCH_ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+/// Bits of the number of a stream position that have the sequence number of the entry; the others have its time, which
+/// fits until the year 2109.
+const SEQUENCE_BITS: u32 = 22;
 
 /// Identifies one life of the logs of a cluster: 6 letters and digits, chosen when the first event is logged. Positions
 /// of different epochs cannot be compared, because the logs between them were lost.
@@ -16,6 +19,9 @@ pub struct Epoch([u8; EPOCH_LENGTH]);
 impl Epoch {
     /// Length in bytes.
     pub const LENGTH: usize = EPOCH_LENGTH;
+
+    /// The epoch of all positions in streams ([`Position::of_entry`]). [`Self::parse`] never returns it.
+    pub const STREAM: Self = Self(*b"entry-");
 
     /// A random epoch of 35 bits.
     pub fn random(random: &dyn Random) -> Self {
@@ -54,25 +60,59 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// The position of a logged event, written `<epoch>-<n>`.
+/// The position of a logged event, written `<epoch>-<n>`, or the position of an entry of a Redis Stream, written as its
+/// id, `<ms>-<seq>`.
 ///
-/// `n` is unique and increases over all logs of a cluster. It is the Unix time in microseconds of the server that has
-/// the logs, or one more than the `n` before it.
+/// In the logs of rooms, `n` is unique and increases over all logs of a cluster. It is the Unix time in microseconds of
+/// the server that has the logs, or one more than the `n` before it. In a stream, whose positions have the epoch
+/// [`Epoch::STREAM`], `n` increases with the id: its upper 42 bits are the Unix time in milliseconds, the lower 22 the
+/// sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     pub epoch: Epoch,
     pub n: u64,
 }
 
+impl Position {
+    /// The position of the entry of a stream with this id; `None` if it is not an id, or if its numbers do not fit.
+    pub fn of_entry(id: &[u8]) -> Option<Self> {
+        let (time, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
+        let (time, sequence) = (number(time)?, number(sequence)?);
+        let fits = time >> (u64::BITS - SEQUENCE_BITS) == 0 && sequence >> SEQUENCE_BITS == 0;
+        fits.then_some(Self {
+            epoch: Epoch::STREAM,
+            n: time << SEQUENCE_BITS | sequence,
+        })
+    }
+
+    /// Whether it is the position of an entry of a stream.
+    pub fn is_of_stream(&self) -> bool {
+        self.epoch == Epoch::STREAM
+    }
+}
+
+/// The number that a text of digits alone stands for, as Redis writes it: without leading zeros.
+fn number(text: &str) -> Option<u64> {
+    // `parse` also accepts a plus sign.
+    let is_canonical = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_canonical)
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_of_stream() {
+            let time = self.n >> SEQUENCE_BITS;
+            let sequence = self.n & ((1 << SEQUENCE_BITS) - 1);
+            return write!(f, "{time}-{sequence}");
+        }
         write!(f, "{}-{}", self.epoch, self.n)
     }
 }
 
 /// The text is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a position of the form <epoch>-<number>")]
+#[error("not a position of the form <epoch>-<number> or <milliseconds>-<number>")]
 pub struct InvalidPosition;
 
 impl FromStr for Position {
@@ -80,6 +120,10 @@ impl FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let (epoch, n) = text.split_once('-').ok_or(InvalidPosition)?;
+        // An epoch can have only digits, but always 6 characters. The ids of a stream have 13 digits in our time.
+        if epoch.len() != Epoch::LENGTH {
+            return Self::of_entry(text.as_bytes()).ok_or(InvalidPosition);
+        }
         let epoch = Epoch::parse(epoch.as_bytes()).ok_or(InvalidPosition)?;
         // `parse` also accepts a plus sign.
         if !n.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -105,6 +149,21 @@ mod tests {
         }
 
         #[test]
+        fn ids_of_entries_are_positions_in_their_order(
+            ids in prop::array::uniform2((1_000_000_u64..1 << 42, 0_u64..1 << 22)),
+        ) {
+            let positions = ids.map(|(time, sequence)| {
+                let id = format!("{time}-{sequence}");
+                let position = Position::of_entry(id.as_bytes()).unwrap();
+                assert_eq!(id.parse(), Ok(position));
+                assert_eq!(position.to_string(), id);
+                assert!(position.is_of_stream());
+                position.n
+            });
+            prop_assert_eq!(positions[0].cmp(&positions[1]), ids[0].cmp(&ids[1]));
+        }
+
+        #[test]
         fn any_text_is_a_position_or_rejected(text: String) {
             if let Ok(position) = text.parse::<Position>() {
                 prop_assert_eq!(position.to_string().parse(), Ok(position));
@@ -125,6 +184,14 @@ mod tests {
             "abcdef--1",
             "abcdef-1 ",
             "abcdef-18446744073709551616",
+            "1764412345678-",
+            "-1",
+            "1764412345678-+1",
+            "1764412345678-01",
+            "01764412345678-1",
+            "1764412345678-1-1",
+            "1764412345678-4194304",
+            "4398046511104-0",
         ] {
             assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text}");
         }
@@ -133,5 +200,23 @@ mod tests {
             (position.epoch.as_str(), position.n),
             ("k3Fz9Q", 1_764_412_345_678_901)
         );
+    }
+
+    #[test]
+    fn a_text_is_the_id_of_an_entry_unless_it_begins_with_6_characters() {
+        let parsed = |text: &str| text.parse::<Position>().unwrap();
+        let of_entry = |id: &str| Position::of_entry(id.as_bytes());
+        for id in ["1764412345678-0", "0-0", "0-1", "1234567-7", "12345-7"] {
+            assert_eq!(Some(parsed(id)), of_entry(id), "{id}");
+        }
+        assert_eq!(
+            of_entry("1764412345678-3").unwrap().n,
+            1_764_412_345_678 << 22 | 3
+        );
+        // Never an id of our time.
+        assert_eq!(parsed("123456-7").epoch, Epoch::parse(b"123456").unwrap());
+        assert_eq!(Epoch::parse(Epoch::STREAM.as_bytes()), None);
+        let greatest = format!("{}-{}", (1_u64 << 42) - 1, (1 << 22) - 1);
+        assert_eq!(parsed(&greatest).n, u64::MAX);
     }
 }

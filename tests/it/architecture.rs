@@ -301,6 +301,7 @@ fn every_key_of_the_configuration_is_read() {
             "auth_hosts" | "auth_endpoint" => "auth_urls",
             "redis_prefix" => "json_sources",
             "secret_file" | "public_key_file" => "static_keys",
+            "node_sessions" => "shared_namespaces",
             key => key,
         };
         let read = format!(".{field}");

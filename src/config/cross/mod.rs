@@ -32,7 +32,7 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     api::resolve(config, checker);
     auth::resolve(config, checker);
     relay::resolve(config, checker);
-    recovery::resolve(config);
+    recovery::resolve(config, checker);
     clients::resolve(config, checker);
     webhook::resolve(config, checker);
 }
@@ -51,4 +51,5 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     server::check(config, checker);
     stream::check(config, checker);
     webhook::check(config, checker);
+    recovery::check(config, checker);
 }

@@ -70,6 +70,10 @@ table! {
         node_stream_read_count: usize = 100, number(1..=10000);
         /// With the streams adapter: whether its channels are sharded (`useShardedPubSub`).
         node_sharded_pubsub: bool = false, flag();
+        /// With the streams adapter: whether sessions in `recovery.namespaces` are shared with these servers
+        /// (`connectionStateRecovery` of the servers), so that clients continue their sessions on either side. Events of
+        /// these namespaces then take their way through the stream (docs/bus.md#nodejs).
+        node_sessions: bool = false, flag();
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
         /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`, except `sharded`.
         translate: bool = "auto", switch().or_auto();
@@ -96,6 +100,8 @@ table! {
     derived {
         /// The prefix of every native channel: `prefix` and the database number, such as `roomwire:0`.
         channel_prefix: String,
+        /// With `node_sessions`: the namespaces whose sessions are shared, those of `recovery.namespaces`.
+        shared_namespaces: Vec<String>,
         /// The messages in JSON that become events: the entries of `json`, and those that other tables configure.
         json_sources: Vec<JsonSource>,
         /// `tls_cert` and `tls_key`.

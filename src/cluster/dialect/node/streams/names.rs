@@ -2,15 +2,23 @@
 
 use crate::config::BusConfig;
 
-/// The names of the streams that servers read.
+/// The names of the streams that a node reads: those that servers read, and those of namespaces with shared sessions,
+/// whose events nodes receive from the stream alone.
 pub fn stream_names(config: &BusConfig) -> Vec<String> {
     let name = &config.node_stream;
-    match config.node_streams {
+    let mut names = match config.node_streams {
         1 => vec![name.clone()],
         count => (0..count)
             .map(|number| format!("{name}-{number}"))
             .collect(),
+    };
+    for namespace in &config.shared_namespaces {
+        let stream = stream_of(config, namespace);
+        if !names.contains(&stream) {
+            names.push(stream);
+        }
     }
+    names
 }
 
 /// The stream of a namespace. The number can be negative: servers write such a stream, but never read it.
@@ -53,5 +61,14 @@ mod tests {
         assert_eq!(stream_of(&config(3), "/"), "socket.io-2");
         assert_eq!(hash("/tenants-10"), -158_446_894);
         assert_eq!(stream_of(&config(3), "/tenants-10"), "socket.io--1");
+        let shared = BusConfig {
+            shared_namespaces: vec!["/".to_owned(), "/tenants-10".to_owned()],
+            ..config(3)
+        };
+        let names = stream_names(&shared);
+        assert_eq!(
+            names,
+            ["socket.io-0", "socket.io-1", "socket.io-2", "socket.io--1"]
+        );
     }
 }
