@@ -60,11 +60,13 @@ impl Queries {
         });
     }
 
-    /// Handles the answer of another node.
+    /// Handles the answer of another node, which remains missing if it left something out.
     pub fn node_answered(&mut self, response: QueryResponse) {
         self.update(response.id, |query| {
             query.answers.answer(response.answer);
-            query.answers.responded(response.from);
+            if !response.is_shortened {
+                query.answers.responded(response.from);
+            }
             query.parties.responded();
         });
     }
@@ -117,6 +119,7 @@ mod tests {
             to: ours,
             id: 7,
             answer: answer(),
+            is_shortened: false,
         });
         queries.responded(7);
         queries.counted(7, 2);

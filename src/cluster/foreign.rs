@@ -76,7 +76,7 @@ impl Receiver {
         let answer = query_node(Arc::clone(&self.directory), query);
         let publisher = publisher.clone();
         actix_rt::spawn(async move {
-            publisher.publish_foreign_answer(&reply_to, &answer.await);
+            publisher.publish_foreign_answer(&reply_to, answer.await);
         });
     }
 

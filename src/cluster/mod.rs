@@ -16,6 +16,7 @@ pub mod node;
 mod publish;
 mod reached;
 mod receive;
+mod respond;
 mod sequencer;
 pub mod start;
 mod subscriber;

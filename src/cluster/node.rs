@@ -380,7 +380,7 @@ impl Handler<PublishReply> for Bridge {
     type Result = ();
 
     fn handle(&mut self, PublishReply(reply): PublishReply, _ctx: &mut Self::Context) {
-        self.publisher.publish_reply(&reply);
+        self.publisher.publish_reply(reply);
     }
 }
 

@@ -15,10 +15,7 @@ use crate::health::{BusState, Health};
 use crate::history::LogTargets;
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{
-    AckReply, AckToken, Announcement, Command, DialectId, Emit, NodeId, QueryAnswer, QueryRequest,
-    QueryResponse, ReplyTo,
-};
+use crate::model::{Announcement, Command, DialectId, Emit, NodeId, QueryRequest};
 
 /// The publishing half of the bridge. Clones share everything.
 #[derive(Clone)]
@@ -213,11 +210,6 @@ impl Publisher {
         self.publish_counted(messages, shard, id);
     }
 
-    /// Publishes the answer of this node to a query of another node.
-    pub(super) fn publish_query_answer(&self, response: &QueryResponse) {
-        self.publish(self.encode_fitting(&Outbound::QueryAnswer(response)));
-    }
-
     /// Publishes an announcement of this node for the others.
     pub(super) fn publish_announcement(&self, announcement: &Announcement) {
         self.publish(self.encode_fitting(&Outbound::Announcement(announcement)));
@@ -236,50 +228,6 @@ impl Publisher {
             Err(EncodeError::TooLong(cause) | EncodeError::Unsupported(cause)) => {
                 self.reject_oversized(&cause.to_string());
                 Vec::new()
-            }
-        }
-    }
-
-    /// Publishes the reply of a client of this node in the dialect of the member that requested it.
-    pub(super) fn publish_reply(&self, reply: &AckReply) {
-        self.respond(&reply.token.reply_to, &Outbound::Reply(reply));
-    }
-
-    /// Reports to a foreign member how many sockets of this node received its emit.
-    pub(super) fn publish_reached(&self, token: &AckToken, sockets: u64) {
-        self.respond(&token.reply_to, &Outbound::Reached { token, sockets });
-    }
-
-    /// Publishes the answer of this node to a query of a foreign member.
-    pub(super) fn publish_foreign_answer(&self, reply_to: &ReplyTo, answer: &QueryAnswer) {
-        self.respond(reply_to, &Outbound::ForeignAnswer { reply_to, answer });
-    }
-
-    /// Reports to a foreign member that a change which it requested is made.
-    pub(super) fn publish_foreign_change_done(&self, reply_to: &ReplyTo) {
-        self.respond(reply_to, &Outbound::ForeignChangeDone { reply_to });
-    }
-
-    /// Publishes the answer of this node to an event for servers.
-    pub(super) fn publish_server_event_answer(&self, reply_to: &ReplyTo, answer: &str) {
-        self.respond(reply_to, &Outbound::ServerEventAnswer { reply_to, answer });
-    }
-
-    /// Publishes a response in the dialect of its recipient.
-    fn respond(&self, recipient: &ReplyTo, response: &Outbound<'_>) {
-        let dialect = match recipient {
-            ReplyTo::Node(_) => self.dialects.first(),
-            ReplyTo::Foreign { dialect, .. } => self.dialects.iter().find(|d| d.id() == *dialect),
-        };
-        let Some(dialect) = dialect else { return };
-        match dialect.encode(response) {
-            Ok(mut messages) => {
-                messages.retain(|message| self.fits(message.payload.len()));
-                self.publish(messages);
-            }
-            Err(EncodeError::TooLong(cause)) => self.reject_oversized(&cause.to_string()),
-            Err(EncodeError::Unsupported(error)) => {
-                warn!(error:%; "response not published")
             }
         }
     }
@@ -339,7 +287,7 @@ impl Publisher {
         Some(self.link.publish_counted(message))
     }
 
-    fn publish(&self, messages: Vec<Outgoing>) {
+    pub(super) fn publish(&self, messages: Vec<Outgoing>) {
         if !messages.is_empty() {
             self.count_published(messages.len());
             self.link.publish(messages);
@@ -361,7 +309,7 @@ impl Publisher {
         fits
     }
 
-    fn reject_oversized(&self, cause: &str) {
+    pub(super) fn reject_oversized(&self, cause: &str) {
         let dropped = &self.directory.metrics().bus_dropped_total;
         dropped.of(BusDrop::Oversized).increment();
         static BURST: Burst = Burst::new();

@@ -255,11 +255,12 @@ impl Receiver {
         let answer = query_node(Arc::clone(&self.directory), query);
         let publisher = publisher.clone();
         actix_rt::spawn(async move {
-            publisher.publish_query_answer(&QueryResponse {
+            publisher.publish_query_answer(QueryResponse {
                 from: publisher.directory.node(),
                 to: from,
                 id,
                 answer: answer.await,
+                is_shortened: false,
             });
         });
     }
@@ -324,6 +325,6 @@ fn report_no_recipient(command: &Command, publisher: &Publisher) {
         ..
     }) = command
     {
-        publisher.publish_reply(&AckReply::no_recipient(token.clone()));
+        publisher.publish_reply(AckReply::no_recipient(token.clone()));
     }
 }

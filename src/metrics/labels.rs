@@ -326,6 +326,8 @@ labels! {
         Spool = "spool",
         /// Not published: larger than `bus.message_limit`.
         Oversized = "oversized",
+        /// The part of a response that did not fit into `bus.message_limit`; the rest was published.
+        Shortened = "shortened",
         /// Not received: larger than `bus.message_limit`.
         Skipped = "skipped",
         /// Not received: removed from a stream of Socket.IO servers before this node read it.

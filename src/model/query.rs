@@ -176,6 +176,33 @@ impl Query {
     }
 }
 
+impl QueryAnswer {
+    /// The answer with a part of its list: `numerator / denominator` of it, and at least one item less. `None` if there is
+    /// nothing to leave out. Totals remain.
+    pub fn shortened(&self, numerator: usize, denominator: usize) -> Option<Self> {
+        fn first<T: Clone>(list: &[T], numerator: usize, denominator: usize) -> Option<Vec<T>> {
+            let longest = list.len().checked_sub(1)?;
+            let part = list.len().saturating_mul(numerator) / denominator.max(1);
+            Some(list[..part.min(longest)].to_vec())
+        }
+        Some(match self {
+            Self::Sockets { total, sockets } => Self::Sockets {
+                total: *total,
+                sockets: first(sockets, numerator, denominator)?,
+            },
+            Self::Details { total, sockets } => Self::Details {
+                total: *total,
+                sockets: first(sockets, numerator, denominator)?,
+            },
+            Self::RoomList(rooms) => Self::RoomList(first(rooms, numerator, denominator)?),
+            Self::Rooms(rooms) => {
+                Self::Rooms(Some(first(rooms.as_deref()?, numerator, denominator)?))
+            }
+            Self::Count { .. } | Self::Nodes(_) => return None,
+        })
+    }
+}
+
 /// Adds rooms to a list by name. A room among the first `limit` of all is among the first of each list that has it, so
 /// the numbers of the first `limit` are exact.
 fn merge_rooms(rooms: &mut Vec<(Room, u64)>, more: Vec<(Room, u64)>, limit: usize) {
@@ -224,6 +251,8 @@ pub struct QueryResponse {
     /// [`QueryRequest::id`].
     pub id: u64,
     pub answer: QueryAnswer,
+    /// The node left out what did not fit into `bus.message_limit`.
+    pub is_shortened: bool,
 }
 
 #[cfg(test)]
@@ -253,6 +282,28 @@ mod tests {
             sockets: ids[..2].to_vec(),
         };
         assert_eq!(sum, expected);
+    }
+
+    #[test]
+    fn a_shortened_answer_keeps_its_total_and_loses_at_least_one_item() {
+        let node = NodeId::random(&OsRandom);
+        let ids: [SocketId; 10] =
+            std::array::from_fn(|_| SocketId::random(node, Default::default(), &OsRandom));
+        let answer = |count: usize| QueryAnswer::Sockets {
+            total: 10,
+            sockets: ids[..count].to_vec(),
+        };
+        assert_eq!(answer(10).shortened(1, 2), Some(answer(5)));
+        assert_eq!(answer(10).shortened(99, 100), Some(answer(9)));
+        assert_eq!(answer(10).shortened(3, 2), Some(answer(9)));
+        assert_eq!(answer(1).shortened(9, 10), Some(answer(0)));
+        assert_eq!(answer(0).shortened(9, 10), None);
+        let rooms = |names: &[&str]| {
+            let names = names.iter().map(|name| Room::from(*name));
+            QueryAnswer::Rooms(Some(names.collect()))
+        };
+        assert_eq!(rooms(&["a", "b"]).shortened(1, 2), Some(rooms(&["a"])));
+        assert_eq!(QueryAnswer::Rooms(None).shortened(1, 2), None);
     }
 
     #[test]

@@ -64,6 +64,7 @@ mod metrics;
 mod mixed_versions;
 mod namespaces;
 mod newcomers;
+mod node_servers;
 mod notices;
 mod notices_process;
 mod open_webui_failures;

@@ -270,7 +270,7 @@ impl Translator {
             return;
         };
         if reply.payload.check_ack(self.parts.max_depth).is_ok() {
-            publisher.publish_reply(&AckReply {
+            publisher.publish_reply(AckReply {
                 token: token.clone(),
                 ..reply.clone()
             });

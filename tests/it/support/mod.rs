@@ -7,6 +7,7 @@ pub mod http;
 pub mod identity;
 pub mod key_server;
 pub mod log;
+pub mod node_server;
 pub mod open_webui;
 pub mod polling;
 pub mod process;

@@ -9,7 +9,7 @@ use super::{
     DISCONNECT, EMIT, FLAGS_AT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, KIND_AT, LEAVE,
     LEAVING, MAJOR, NativeMessage, OF_COUNT, OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST,
     OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER, REPLY_TO_FOREIGN, REPLY_TO_NODE, SENDER_AT,
-    VOLATILE, WITH_ACK,
+    SHORTENED, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::history::{POSITION_TAG, Stamp};
@@ -81,6 +81,7 @@ pub(super) fn decode(message: &Bytes) -> Result<(NodeId, NativeMessage), DecodeE
             to: node_of(reader.bytes("recipient", 4)?)?,
             id: reader.array("query").map(u64::from_le_bytes)?,
             answer: reader.query_answer()?,
+            is_shortened: flags & SHORTENED != 0,
         }),
         HEARTBEAT => NativeMessage::Heartbeat(match reader.byte("state")? {
             JOINED => MemberState::Joined,

@@ -6,7 +6,7 @@ use super::{
     ACK_REPLY, ALIVE, ANNOUNCEMENT, BODY_LENGTH_AT, CLOSE, CLOSE_ROOM, CONFLATION_TAG, DISCONNECT,
     EMIT, FORWARD, HEAD_LENGTH, HEARTBEAT, JOIN, JOINED, LEAVE, LEAVING, MAJOR, MINOR, OF_COUNT,
     OF_DETAILS, OF_NODES, OF_ROOM_COUNTS, OF_ROOM_LIST, OF_ROOMS, OF_SOCKETS, QUERY, QUERY_ANSWER,
-    REPLY_TO_FOREIGN, REPLY_TO_NODE, VOLATILE, WITH_ACK,
+    REPLY_TO_FOREIGN, REPLY_TO_NODE, SHORTENED, VOLATILE, WITH_ACK,
 };
 use crate::cluster::dialect::MemberState;
 use crate::model::{
@@ -123,7 +123,8 @@ pub fn encode_query(sender: NodeId, request: &QueryRequest) -> Result<Bytes, Too
 /// # Errors
 /// A field exceeds its length.
 pub fn encode_query_answer(sender: NodeId, response: &QueryResponse) -> Result<Bytes, TooLong> {
-    let mut writer = Writer::new(sender, QUERY_ANSWER, 256);
+    let flags = if response.is_shortened { SHORTENED } else { 0 };
+    let mut writer = Writer::with_flags(sender, QUERY_ANSWER, flags, 256);
     writer.buffer.put_slice(response.to.as_str().as_bytes());
     writer.buffer.put_u64_le(response.id);
     writer.answer(&response.answer)?;

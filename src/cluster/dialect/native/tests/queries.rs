@@ -13,6 +13,11 @@ fn node(name: &str) -> NodeId {
 
 /// Checks that a query and its answer are decoded as they were encoded, and that no part of them is.
 fn assert_decoded(query: Query, answer: QueryAnswer) {
+    assert_response_decoded(query.clone(), answer.clone(), false);
+    assert_response_decoded(query, answer, true);
+}
+
+fn assert_response_decoded(query: Query, answer: QueryAnswer, is_shortened: bool) {
     let (requester, responder) = (node("nod1"), node("nod2"));
     let query = NativeMessage::Query(QueryRequest {
         from: requester,
@@ -24,6 +29,7 @@ fn assert_decoded(query: Query, answer: QueryAnswer) {
         to: requester,
         id: 7,
         answer,
+        is_shortened,
     });
     for (sender, message) in [(requester, query), (responder, answer)] {
         let encoded = message.encode(sender).unwrap();

@@ -200,6 +200,7 @@ fn queries() -> Vec<(&'static str, NativeMessage)> {
             to,
             id: 12,
             answer,
+            is_shortened: false,
         })
     };
     let details = details();

@@ -1,0 +1,86 @@
+//! A Socket.IO server in Node with the pub/sub adapter on the bus of a test: publishes and receives the messages of its
+//! adapter in the main namespace.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomwire::bus::link::{Channel, Link, LinkEvent, LinkEvents, Outgoing};
+use roomwire::bus::memory::{Hub, MemoryLink};
+use roomwire::model::Attachments;
+use roomwire::msgpack::{Reader, write_value};
+use serde_json::{Value, json};
+
+use super::within_deadline;
+
+/// Channel of the requests to all servers.
+pub const REQUESTS: &str = "socket.io-request#/#";
+/// Channel of the responses to all servers.
+const RESPONSES: &str = "socket.io-response#/#";
+
+/// A foreign member of the bus.
+pub struct NodeServer {
+    link: Arc<MemoryLink>,
+    events: LinkEvents,
+    uid: &'static str,
+}
+
+impl NodeServer {
+    /// Joins the bus with this id.
+    pub fn join(hub: &Hub, uid: &'static str) -> Self {
+        let (link, events) = hub.join();
+        link.subscribe([REQUESTS, RESPONSES].map(Channel::from).to_vec());
+        Self { link, events, uid }
+    }
+
+    /// Publishes a request of this server with these fields.
+    pub fn request(&self, fields: &Value) {
+        let mut request = json!({"uid": self.uid});
+        let (all, more) = (
+            request.as_object_mut().unwrap(),
+            fields.as_object().unwrap(),
+        );
+        all.extend(more.clone());
+        self.publish(REQUESTS, request.to_string());
+    }
+
+    /// Emits an event to the whole namespace and requests acks.
+    pub fn emit_with_ack(&self, request: &str, event: &str) {
+        let message = json!({
+            "uid": self.uid, "requestId": request, "type": 7,
+            "packet": {"type": 2, "data": [event], "nsp": "/"},
+            "opts": {"rooms": [], "except": [], "flags": {"timeout": 5000}}
+        });
+        let mut bytes = Vec::new();
+        write_value(&message.to_string(), &[], &mut bytes);
+        self.publish(REQUESTS, bytes);
+    }
+
+    fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
+        self.link.publish(vec![Outgoing {
+            channel: Channel::from(channel),
+            payload: payload.into(),
+            volatile: false,
+            translation: None,
+            log: None,
+        }]);
+    }
+
+    /// The next message that this server has not published itself, and its size in bytes.
+    pub async fn receive(&mut self) -> (Value, usize) {
+        loop {
+            let event = within_deadline("a message on the bus", self.events.next()).await;
+            let Some(LinkEvent::Message { payload, .. }) = event else {
+                continue;
+            };
+            let message: Value = if payload.starts_with(b"{") {
+                serde_json::from_slice(&payload).unwrap()
+            } else {
+                let json = Reader::new(&payload).json(&mut Attachments::new(), usize::MAX);
+                serde_json::from_slice(&json.unwrap()).unwrap()
+            };
+            if message["uid"] != self.uid {
+                return (message, payload.len());
+            }
+        }
+    }
+}
