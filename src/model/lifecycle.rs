@@ -9,6 +9,8 @@ use super::{Identity, Namespace, Room, SocketId};
 pub struct SocketEvent {
     pub namespace: Namespace,
     pub socket: SocketId,
+    /// Whether the socket continues a session, and is receiving what that has missed.
+    pub is_catching_up: bool,
     pub change: SocketChange,
 }
 

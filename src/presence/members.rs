@@ -32,6 +32,9 @@ struct LocalMember {
     /// The data that was set on this node.
     data: Option<Arc<str>>,
     leave_delay: Duration,
+    /// Whether the first of these sockets receives the event about its own join, because its session may have missed that
+    /// the user was reported as gone.
+    reports_return: bool,
     /// Whether the store has, or had, the user on this node.
     is_announced: bool,
     /// Whether the store has had the departure of the user.
@@ -74,7 +77,16 @@ impl LocalMembers {
         member.leave_delay = leave_delay;
         member.sockets.push(socket);
         if member.sockets.len() == 1 {
+            member.reports_return = false;
             self.enqueue(key);
+        }
+    }
+
+    /// The socket that has just joined continues a session: it also receives the event about a join of its user.
+    pub(super) fn report_return(&mut self, key: &MemberKey) {
+        let member = self.members.get_mut(key);
+        if let Some(member) = member.filter(|member| member.sockets.len() == 1) {
+            member.reports_return = true;
         }
     }
 
@@ -143,7 +155,10 @@ impl LocalMembers {
                     user: key.user.to_string(),
                     kind,
                 },
-                socket: member.sockets.first().copied(),
+                socket: match member.reports_return {
+                    true => None,
+                    false => member.sockets.first().copied(),
+                },
                 is_announced: std::mem::replace(&mut member.is_announced, true),
                 key,
             });
@@ -273,6 +288,22 @@ mod tests {
         assert_eq!(kinds(&taken), [&PresenceChangeKind::Leave { delay: DELAY }]);
         members.applied(&taken[0], now());
         assert_eq!((members.len(), members.pending()), (0, 0));
+    }
+
+    #[test]
+    fn a_socket_that_continues_a_session_receives_the_join_of_its_user_too() {
+        let mut members = LocalMembers::default();
+        let [a, b, c] = [socket(), socket(), socket()];
+        members.enter(&key("u"), a, DELAY);
+        members.report_return(&key("u"));
+        members.enter(&key("v"), b, DELAY);
+        members.enter(&key("v"), c, DELAY);
+        members.report_return(&key("v"));
+        let sockets: Vec<_> = members.take(9).iter().map(|due| due.socket).collect();
+        assert_eq!(sockets, [None, Some(b)]);
+        members.leave(&key("u"), a);
+        members.enter(&key("u"), c, DELAY);
+        assert_eq!(members.take(9)[0].socket, Some(c), "it has a new session");
     }
 
     #[test]

@@ -72,6 +72,9 @@ impl Observer for PresenceObserver {
                     observed.rooms.push(room.clone());
                     let user = observed.user.as_deref().unwrap_or(socket.as_str());
                     self.rooms.enter(namespace, room, user, socket);
+                    if event.is_catching_up {
+                        self.rooms.report_return(namespace, room, user);
+                    }
                 }
             }
             SocketChange::Left(room) => {

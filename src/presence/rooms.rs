@@ -108,6 +108,12 @@ impl PresenceRooms {
         }
     }
 
+    /// The socket that has just joined a room continues a session, which may have missed that its user was reported as
+    /// gone: if the user is reported as present again, the socket receives this too.
+    pub(super) fn report_return(&self, namespace: &Namespace, room: &Room, user: &str) {
+        self.members().report_return(&key(namespace, room, user));
+    }
+
     /// A socket has left a room.
     pub fn leave(&self, namespace: &Namespace, room: &Room, user: &str, socket: SocketId) {
         self.members().leave(&key(namespace, room, user), socket);

@@ -284,6 +284,7 @@ impl Subscription {
         let event = SocketEvent {
             namespace: self.namespace.clone(),
             socket: self.socket,
+            is_catching_up: false,
             change: SocketChange::Joined(self.channel.clone()),
         };
         self.app.memberships.on_event(&event);

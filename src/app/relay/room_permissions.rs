@@ -100,6 +100,7 @@ mod tests {
         SocketEvent {
             namespace: Namespace::main(),
             socket: permissions.socket,
+            is_catching_up: false,
             change,
         }
     }

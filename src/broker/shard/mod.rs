@@ -392,6 +392,7 @@ mod tests {
         .map(|change| SocketEvent {
             namespace: namespace.clone(),
             socket,
+            is_catching_up: false,
             change,
         });
         for recorder in recorders {

@@ -48,6 +48,12 @@ impl Replays {
         self.running.is_empty()
     }
 
+    /// Whether what a session has missed is being replayed to a socket.
+    pub fn continues_session(&self, socket: SocketKey) -> bool {
+        let running = self.running.get(&socket);
+        running.is_some_and(|replays| replays.iter().any(|replay| replay.room.is_none()))
+    }
+
     /// Whether a socket must not receive a logged event now, because it is or was replayed.
     pub fn withholds(
         &mut self,

@@ -164,6 +164,7 @@ impl State {
             self.events.push(SocketEvent {
                 namespace,
                 socket,
+                is_catching_up: self.replays.continues_session(key),
                 change,
             });
         }
