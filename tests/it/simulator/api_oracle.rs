@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::backend::QUERY_TIME;
 use super::fault::{Fault, Kind, SETTLING};
-use super::history::{ApiRequest, ApiResponse, Connection, EmitId, History, Verb};
+use super::history::{
+    ApiRequest, ApiResponse, Appended, Connection, EmitId, History, Sender, Verb,
+};
 use super::oracle::end_of;
 use super::world::{ROOMS, USERS};
 
@@ -68,6 +70,14 @@ impl History {
 
     fn faults_of(&self, node: usize) -> impl Iterator<Item = &Fault> {
         self.faults.iter().filter(move |fault| fault.node == node)
+    }
+
+    /// The node on which an emit entered.
+    fn sender_node(&self, emit: EmitId) -> usize {
+        match self.emits[emit].sender {
+            Sender::Client(sender) => self.connections[sender].node,
+            Sender::Api(node) | Sender::Call(node) => node,
+        }
     }
 
     fn by_sid(&self, sid: &str) -> Option<(usize, &Connection)> {
@@ -256,7 +266,7 @@ impl<'a> Collected<'a> {
         for node in &self.missing {
             if *node >= history.nodes.len() || *node == ours {
                 wrong.push(format!("{} is missing", self.body["missing"]));
-            } else if self.is_healthy(*node) && self.is_healthy(ours) {
+            } else if self.is_healthy(*node) && self.is_healthy(ours) && !self.is_held_back(*node) {
                 wrong.push(format!("n{node} is missing for no reason"));
             } else if let Some(died) = history.died(*node)
                 && !matches!(self.request.verb, Verb::Socket(_))
@@ -270,6 +280,28 @@ impl<'a> Collected<'a> {
                 }
             }
         }
+    }
+
+    /// Whether the answer of `node` may have waited behind a logged event: the server of a bus delivers these in the order of
+    /// their logs, so an event of a node that stalls delays those after it, and an event for a socket of the node of the
+    /// request delays what `node` publishes on the channel of that node.
+    fn is_held_back(&self, node: usize) -> bool {
+        let history = self.history;
+        let stalls = history.faults.iter().any(|fault| {
+            let recently = self.from.saturating_sub(SETTLING);
+            fault.kind == Kind::Stall && fault.overlaps(recently, self.to)
+        });
+        let delays = |appended: &Appended| {
+            let sender = appended.emit.map(|emit| history.sender_node(emit));
+            let owners = appended
+                .rooms
+                .iter()
+                .filter_map(|room| history.by_sid(room));
+            let mut owners = owners.map(|(_, connection)| connection.node);
+            let recent = appended.at + SETTLING >= self.from && appended.at <= self.to;
+            recent && sender == Some(node) && owners.any(|owner| owner == self.request.node)
+        };
+        stalls && history.appended.iter().any(delays)
     }
 
     /// Nodes that were alive when the request began, by number.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault::Kind;
 use super::history::{
-    Appended, Connection, ConnectionId, EVERYBODY, Emit, History, Received, Sender,
+    Appended, Connection, ConnectionId, EVERYBODY, Emit, History, Received, Sender, Stay,
 };
 use super::oracle::{DELIVERY, end_of};
 
@@ -141,11 +141,27 @@ impl<'a> Journey<'a> {
                     Some(left) if !stay.lost => Some(self.on_time(connection, left)),
                     _ => until,
                 };
-                let to = [to, end].into_iter().flatten().min();
+                let left = self.left_while_catching_up(index, room);
+                let to = [to, end, left].into_iter().flatten().min();
                 found.push(Membership { from, to });
             }
         }
         found.into_iter()
+    }
+
+    /// If a later connection left the room and was lost: until when what was appended has been received for certain. A
+    /// session that leaves a room while it catches up still receives what it missed there, but if it loses that connection
+    /// too, its record no longer has the room.
+    fn left_while_catching_up(&self, index: usize, room: &str) -> Option<Duration> {
+        let last = self.connections.len() - 1;
+        for (_, connection) in self.connections.iter().take(last).skip(index + 1) {
+            let continues = |stay: &&Stay| stay.room == room && stay.requested == connection.began;
+            let stay = connection.stays.iter().find(continues)?;
+            if let Some(left) = stay.left.filter(|_| !stay.lost) {
+                return Some(self.on_time(connection, left));
+            }
+        }
+        None
     }
 
     fn is_personal(&self, connection: &Connection, room: &str) -> bool {

@@ -117,6 +117,30 @@ fn every_seed_satisfies_the_oracles() {
     );
 }
 
+/// Seeds that once failed, each with what went wrong.
+const FAILED_ONCE: [(u64, &str); 3] = [
+    (
+        0x367d_32f7_a170_c5c3,
+        "the answer to a query waits behind a logged event of a node that stalls",
+    ),
+    (
+        0x367d_32f7_a170_c5d4,
+        "a session that is recovered receives the leave of its own user, and the join after it",
+    ),
+    (
+        0xd4f0_91d2_d034_893b,
+        "a session leaves a room while it catches up, and loses its connection",
+    ),
+];
+
+#[test]
+fn seeds_that_failed_once_satisfy_the_oracles() {
+    for (seed, what) in FAILED_ONCE {
+        let wrong = simulate(seed).wrong;
+        assert!(wrong.is_empty(), "{seed:#x}, {what}: {wrong:#?}");
+    }
+}
+
 #[test]
 fn a_seed_repeats_exactly() {
     for seed in [7, 8] {
