@@ -34,6 +34,7 @@ mod room_logs;
 mod scripts;
 mod sentinel;
 mod settings;
+mod shared_keys;
 mod slots;
 mod store;
 mod stream;

@@ -6,24 +6,52 @@ use std::str::FromStr;
 use crate::model::Random;
 
 const LENGTH: usize = 24;
+/// Length of the ids of Socket.IO servers in Node, with which sessions may be shared.
+const NODE_LENGTH: usize = 20;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The private id of a session: 24 characters, 144 random bits. A client that presents it, with the
-/// identity of its user, receives what the session missed.
+/// The private id of a session: 24 characters, 144 random bits, or 20 characters as those of servers in Node. A client that
+/// presents it, with the identity of its user, receives what the session missed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pid([u8; LENGTH]);
+pub struct Pid {
+    /// Padded with zeros.
+    text: [u8; LENGTH],
+    length: u8,
+}
 
 impl Pid {
     /// A random id.
     pub fn random(random: &dyn Random) -> Self {
-        let mut bytes = [0; LENGTH];
+        Self::with_length(LENGTH, random)
+    }
+
+    /// A random id of the length that servers in Node generate: 120 random bits.
+    pub fn random_of_node(random: &dyn Random) -> Self {
+        Self::with_length(NODE_LENGTH, random)
+    }
+
+    fn with_length(length: usize, random: &dyn Random) -> Self {
+        let mut bytes = vec![0; length];
         random.fill(&mut bytes);
-        Self(bytes.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]))
+        let characters = bytes.iter();
+        let characters = characters.map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()]);
+        Self::padded(characters, length)
+    }
+
+    fn padded(characters: impl Iterator<Item = u8>, length: usize) -> Self {
+        let mut text = [0; LENGTH];
+        for (place, character) in text.iter_mut().zip(characters) {
+            *place = character;
+        }
+        // At most `LENGTH`.
+        let length = u8::try_from(length).unwrap_or_default();
+        Self { text, length }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        let text = &self.text[..usize::from(self.length)];
+        std::str::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -35,9 +63,11 @@ impl FromStr for Pid {
     type Err = InvalidPid;
 
     fn from_str(text: &str) -> Result<Self, InvalidPid> {
-        let bytes: [u8; LENGTH] = text.as_bytes().try_into().map_err(|_length| InvalidPid)?;
-        let valid = bytes.iter().all(|byte| ALPHABET.contains(byte));
-        valid.then_some(Self(bytes)).ok_or(InvalidPid)
+        let is_valid = matches!(text.len(), NODE_LENGTH | LENGTH)
+            && text.bytes().all(|byte| ALPHABET.contains(&byte));
+        is_valid
+            .then(|| Self::padded(text.bytes(), text.len()))
+            .ok_or(InvalidPid)
     }
 }
 
@@ -45,5 +75,30 @@ impl FromStr for Pid {
 impl fmt::Debug for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", &self.as_str()[..4])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::random::OsRandom;
+
+    #[test]
+    fn ids_of_either_length_are_parsed_and_others_rejected() {
+        for pid in [Pid::random(&OsRandom), Pid::random_of_node(&OsRandom)] {
+            assert_eq!(pid.as_str().parse(), Ok(pid));
+        }
+        assert_eq!(Pid::random(&OsRandom).as_str().len(), LENGTH);
+        // As `base64id` in Node generates them.
+        let of_node: Pid = "Xa-2vT1Y_0hJqVbGAAAB".parse().unwrap();
+        assert_eq!(of_node.as_str(), "Xa-2vT1Y_0hJqVbGAAAB");
+        for text in [
+            "",
+            "Xa-2vT1Y_0hJqVbGAAA",
+            "Xa-2vT1Y_0hJqVbGAAABC",
+            "Xa/2vT1Y_0hJqVbGAAAB",
+        ] {
+            assert_eq!(text.parse::<Pid>(), Err(InvalidPid), "{text}");
+        }
     }
 }

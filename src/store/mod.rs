@@ -15,6 +15,7 @@ use tokio::time::Instant;
 mod group;
 pub mod lease;
 mod presence;
+mod shared;
 mod tenure;
 
 pub use group::{GroupState, StreamEntry, StreamGroup};
@@ -22,6 +23,7 @@ pub use presence::{
     PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent, PresenceOutcome,
     PresencePage, PresenceStore, PresenceSweep,
 };
+pub use shared::{FIRST_FIELD, SharedEntry, SharedStore};
 pub use tenure::Tenure;
 
 /// The store is unreachable or rejected the command.
@@ -54,7 +56,7 @@ pub struct LogEntry {
 /// Keys with an optional lifetime, hashes and logs. A lease is a key whose value identifies its holder.
 ///
 /// Every operation fails with a [`StoreError`] if the store is unreachable or rejects it.
-pub trait Store: PresenceStore + Send + Sync {
+pub trait Store: PresenceStore + SharedStore + Send + Sync {
     /// Acquires the lease for `value`; false if another value holds it. Acquiring a lease that is already held
     /// succeeds.
     fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool>;
@@ -131,6 +133,7 @@ pub struct MemoryStore {
     keys: Arc<Mutex<MemoryKeys>>,
     hashes: Arc<Mutex<HashMap<String, HashMap<String, Bytes>>>>,
     logs: Arc<Mutex<HashMap<String, MemoryLog>>>,
+    streams: Arc<Mutex<shared::MemoryStreams>>,
     /// By base.
     presence: Arc<Mutex<HashMap<String, presence::MemoryPresence>>>,
 }
@@ -147,6 +150,8 @@ struct MemoryLog {
 struct MemoryKeys {
     values: HashMap<String, Value>,
     prune_at: usize,
+    /// The highest generation of a claim of a shared key.
+    claims: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -203,11 +208,12 @@ impl MemoryStore {
     /// A store of its own with the keys, hashes and logs that this one has now, such as a replica.
     pub fn snapshot(&self) -> Self {
         let (keys, hashes, logs) = (self.keys(), self.hashes(), self.logs());
-        let presence = self.presence();
+        let (presence, streams) = (self.presence(), self.streams());
         Self {
             keys: Arc::new(Mutex::new(keys.clone())),
             hashes: Arc::new(Mutex::new(hashes.clone())),
             logs: Arc::new(Mutex::new(logs.clone())),
+            streams: Arc::new(Mutex::new(streams.clone())),
             presence: Arc::new(Mutex::new(presence.clone())),
         }
     }
@@ -232,6 +238,10 @@ impl MemoryStore {
 
     fn logs(&self) -> MutexGuard<'_, HashMap<String, MemoryLog>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn streams(&self) -> MutexGuard<'_, shared::MemoryStreams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self, key: &str, bytes: Bytes, ttl: Option<Duration>) {

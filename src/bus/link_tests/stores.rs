@@ -27,6 +27,8 @@ async fn suite(store: &dyn Store) {
     logs(store).await;
     presence(store).await;
     fences(store).await;
+    shared_keys(store).await;
+    shared_streams(store).await;
     assert_eq!(store.get("key").await, Ok(None));
     let value = Bytes::from_static(b"\0\xff");
     store.set("key", value.clone(), None).await.unwrap();
@@ -244,6 +246,77 @@ async fn fences(store: &dyn Store) {
     assert_eq!(store.claim_fenced("fenced", LONG).await, Ok(None));
     assert_eq!(set(1, "new").await, Ok(true));
     assert_eq!(store.delete("fenced").await, Ok(true));
+}
+
+async fn shared_keys(store: &dyn Store) {
+    let value = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let set = |generation, text| store.shared_set("shared", generation, value(text), LONG);
+    let claim = |held, text| store.shared_claim("shared", value(held), value(text), LONG);
+    assert_eq!(claim("a", "b").await, Ok(None), "there is none");
+    for text in ["a", "a", "\0b"] {
+        assert_eq!(set(1, text).await, Ok(true), "{text}");
+    }
+    assert_eq!(store.get("shared").await, Ok(Some(value("\0b"))));
+    assert_eq!(claim("a", "c").await, Ok(None), "it has another value");
+    let second = claim("\0b", "c").await.unwrap().unwrap();
+    assert!(second > 1);
+    assert_eq!(claim("\0b", "c").await, Ok(Some(second)), "repeated");
+    assert_eq!(set(1, "late").await, Ok(false), "the former holder");
+    assert_eq!(set(second, "d").await, Ok(true));
+    // A server takes it and sets it, each time without looking.
+    assert_eq!(store.delete("shared").await, Ok(true));
+    assert_eq!(set(second, "e").await, Ok(false), "taken");
+    assert_eq!(claim("d", "e").await, Ok(None));
+    store
+        .set("shared", value("node"), Some(LONG))
+        .await
+        .unwrap();
+    assert_eq!(set(second, "e").await, Ok(false), "replaced");
+    let third = claim("node", "f").await.unwrap().unwrap();
+    assert!(third > second);
+    assert_eq!(set(second, "e").await, Ok(false));
+    store.shared_remove("shared", second, LONG).await.unwrap();
+    assert_eq!(
+        store.get("shared").await,
+        Ok(Some(value("f"))),
+        "not its own"
+    );
+    store.shared_remove("shared", third, SHORT).await.unwrap();
+    assert_eq!(store.get("shared").await, Ok(None));
+    assert_eq!(set(third, "g").await, Ok(false), "removed");
+    sleep(2 * SHORT).await;
+    // As on a server that has lost its data.
+    assert_eq!(set(1, "h").await, Ok(true));
+    store
+        .set("shared", value("node"), Some(SHORT))
+        .await
+        .unwrap();
+    let of_node = store.shared_claim("shared", value("node"), value("i"), SHORT);
+    assert!(of_node.await.unwrap().unwrap() > third);
+    gone(store, "shared").await;
+    assert_eq!(set(third, "j").await, Ok(true), "expired together");
+    store.shared_remove("shared", third, SHORT).await.unwrap();
+}
+
+async fn shared_streams(store: &dyn Store) {
+    let end = store.stream_end("stream").await.unwrap();
+    assert_eq!(store.stream_end("stream").await, Ok(end.clone()));
+    let read = |from: &str, until: &str| store.stream_read("stream", from, until, 10);
+    let entries = read(&end, &end).await.unwrap();
+    let [entry] = &*entries else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(entry.id, end);
+    let fields = [(Bytes::from_static(b"roomwire"), Bytes::new())];
+    assert_eq!(entry.fields, fields);
+    let (milliseconds, _) = end.split_once('-').unwrap();
+    let next = format!("{milliseconds}-1");
+    assert_eq!(read(&next, "9999999999999-0").await, Ok(Vec::new()));
+    assert_eq!(
+        store.stream_read("stream", "0-1", &end, 1).await,
+        Ok(entries)
+    );
+    store.delete("stream").await.unwrap();
 }
 
 async fn gone(store: &dyn Store, key: &str) {

@@ -14,12 +14,22 @@ const CRC: Crc<u16, Table<1>> = Crc::<u16, Table<1>>::new(&CRC_16_XMODEM);
 
 /// The slot of a key or sharded channel, computed from its hash tag if it has one.
 pub(super) fn slot(name: &[u8]) -> u16 {
-    let tag = || {
-        let open = name.iter().position(|byte| *byte == b'{')? + 1;
-        let length = name[open..].iter().position(|byte| *byte == b'}')?;
-        (length > 0).then(|| &name[open..open + length])
-    };
-    CRC.checksum(tag().unwrap_or(name)) % SLOTS
+    CRC.checksum(hash_tag(name).unwrap_or(name)) % SLOTS
+}
+
+/// The part of a name that decides its slot alone.
+fn hash_tag(name: &[u8]) -> Option<&[u8]> {
+    let open = name.iter().position(|byte| *byte == b'{')? + 1;
+    let length = name[open..].iter().position(|byte| *byte == b'}')?;
+    (length > 0).then(|| &name[open..open + length])
+}
+
+/// The name of a key beside another one, in the same slot.
+pub(super) fn beside(key: &str, suffix: &str) -> String {
+    match hash_tag(key.as_bytes()) {
+        Some(_) => format!("{key}{suffix}"),
+        None => format!("{{{key}}}{suffix}"),
+    }
 }
 
 /// The owners of all slots.

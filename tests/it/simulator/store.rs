@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use roomwire::store::{
     LogEntry, MemoryStore, PresenceChange, PresenceOutcome, PresencePage, PresenceStore,
-    PresenceSweep, Renewal, Store, StoreError, StoreFuture,
+    PresenceSweep, Renewal, SharedEntry, SharedStore, Store, StoreError, StoreFuture,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -337,6 +337,59 @@ impl Store for NodeStore {
         let channel = channel.to_owned();
         self.send(&channel.clone(), move |keys| {
             keys.publish(&channel, message)
+        })
+    }
+}
+
+impl SharedStore for NodeStore {
+    fn shared_set(
+        &self,
+        key: &str,
+        generation: u64,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<bool> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| {
+            keys.shared_set(&key, generation, value, ttl)
+        })
+    }
+
+    fn shared_claim(
+        &self,
+        key: &str,
+        held: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<Option<u64>> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| {
+            keys.shared_claim(&key, held, value, ttl)
+        })
+    }
+
+    fn shared_remove(&self, key: &str, generation: u64, ttl: Duration) -> StoreFuture<()> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| {
+            keys.shared_remove(&key, generation, ttl)
+        })
+    }
+
+    fn stream_end(&self, key: &str) -> StoreFuture<String> {
+        let key = key.to_owned();
+        self.send(&key.clone(), move |keys| keys.stream_end(&key))
+    }
+
+    fn stream_read(
+        &self,
+        key: &str,
+        from: &str,
+        until: &str,
+        count: usize,
+    ) -> StoreFuture<Vec<SharedEntry>> {
+        let [key, from, until] = [key, from, until].map(str::to_owned);
+        self.send(&key.clone(), move |keys| {
+            keys.stream_read(&key, &from, &until, count)
         })
     }
 }
