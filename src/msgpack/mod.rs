@@ -1,6 +1,7 @@
 //! Values of msgpack as JSON, and back: what the msgpack parser of clients and the messages of emitters have in common
 //! (docs/protocol.md#27-msgpack-parser). Pure.
 
+mod raw;
 mod read;
 mod write;
 

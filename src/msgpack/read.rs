@@ -84,6 +84,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// What has not been read.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Takes the first byte of a value.
     pub fn marker(&mut self) -> Result<Marker, ValueError> {
         let [first] = self.take()?;
@@ -131,7 +136,7 @@ impl<'a> Reader<'a> {
         text.map(Some).map_err(|_| ValueError::NotUtf8)
     }
 
-    fn text_bytes(&mut self, marker: Marker) -> Result<Option<&'a [u8]>, ValueError> {
+    pub(super) fn text_bytes(&mut self, marker: Marker) -> Result<Option<&'a [u8]>, ValueError> {
         let length = match marker {
             Marker::FixStr(length) => usize::from(length),
             Marker::Str8 => usize::from(u8::from_be_bytes(self.take()?)),
@@ -364,13 +369,13 @@ impl<'a> Reader<'a> {
         Ok(extension[0] == 0)
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], ValueError> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], ValueError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(ValueError::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    fn bytes(&mut self, length: usize) -> Result<&'a [u8], ValueError> {
+    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8], ValueError> {
         let split = self.rest.split_at_checked(length);
         let (taken, rest) = split.ok_or(ValueError::Truncated)?;
         self.rest = rest;

@@ -6,6 +6,7 @@
 //! which fences the socket that had it, and reads from the logs what was missed (`history`).
 
 mod missed;
+mod node_record;
 mod pid;
 mod record;
 mod request;
@@ -17,6 +18,7 @@ mod time_limit;
 mod tracker;
 
 pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
+pub use node_record::{NodeRecord, UnusableRecord};
 pub use pid::{InvalidPid, Pid};
 pub use record::SessionRecord;
 pub use request::{RecoveryRequest, Resume, Tracking};

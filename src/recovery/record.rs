@@ -1,5 +1,7 @@
 //! What the store keeps of a session, so that any node can recover it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use crate::history::LogName;
 use crate::model::{Epoch, Namespace, Room, SocketId};
 
 /// Maximum number of former socket ids under which a session still receives events.
-const FORMER_IDS: usize = 8;
+pub(super) const FORMER_IDS: usize = 8;
 
 /// A session as its client knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct SessionRecord {
     pub rooms: Vec<(Room, u64)>,
     /// The number up to which the client has received everything: it responded to a later ping.
     pub received: u64,
+    /// What a server in Node keeps with a session that is shared with it, as msgpack; `None` if that is nothing.
+    pub data: Option<Arc<[u8]>>,
 }
 
 /// The form in the store.
@@ -83,6 +87,7 @@ impl SessionRecord {
             start: encoded.start,
             rooms: rooms.map(|(room, n)| (Room::from(room), n)).collect(),
             received: encoded.received,
+            data: None,
         })
     }
 
@@ -127,6 +132,7 @@ mod tests {
             start: 7,
             rooms: vec![(Room::from("a"), 9), (Room::from("ü\n"), u64::MAX)],
             received: 1_764_412_345_678_901,
+            data: None,
         }
     }
 

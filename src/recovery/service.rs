@@ -276,6 +276,7 @@ impl Recovery {
             start: start.unwrap_or(0),
             rooms: Vec::new(),
             received: 0,
+            data: None,
         };
         let (pid, generation) = (Pid::random(&*self.parts.random), 1);
         // What fails is repeated with the first change.

@@ -75,7 +75,10 @@ const FIRST_ENTRY: u64 = 1_700_000_000_000;
 
 /// The streams of a [`MemoryStore`].
 #[derive(Debug, Clone, Default)]
-pub(super) struct MemoryStreams(HashMap<String, BTreeMap<(u64, u64), Vec<(Bytes, Bytes)>>>);
+pub(super) struct MemoryStreams(HashMap<String, MemoryStream>);
+
+/// Entries by their ids.
+type MemoryStream = BTreeMap<(u64, u64), Vec<(Bytes, Bytes)>>;
 
 impl MemoryStreams {
     fn append(&mut self, key: &str, fields: Vec<(Bytes, Bytes)>) -> (u64, u64) {

@@ -24,7 +24,7 @@ fn hash_tag(name: &[u8]) -> Option<&[u8]> {
     (length > 0).then(|| &name[open..open + length])
 }
 
-/// The name of a key beside another one, in the same slot.
+/// The name of a key beside another one, in the same slot. That has a hash tag or no braces.
 pub(super) fn beside(key: &str, suffix: &str) -> String {
     match hash_tag(key.as_bytes()) {
         Some(_) => format!("{key}{suffix}"),

@@ -56,7 +56,7 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
     (
         "recovery",
         &[
-            "broker", "history", "store", "config", "model", "metrics", "logging",
+            "broker", "history", "store", "config", "model", "msgpack", "metrics", "logging",
         ],
     ),
     (
