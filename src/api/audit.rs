@@ -6,7 +6,7 @@ use super::check::CheckedRequest;
 use super::keys::HeldKey;
 use super::state::Api;
 use crate::config::AuditedVerbs;
-use crate::model::{Command, Selector};
+use crate::model::{Command, Selector, shorten_ids};
 use crate::verbs::{RevocationTarget, UsersFilter};
 
 /// Longest description of a target, in characters.
@@ -27,7 +27,8 @@ pub(super) fn record(api: &Api, key: &HeldKey, verb: &str, request: &CheckedRequ
     if !is_logged {
         return;
     }
-    let target: String = target(request).chars().take(MAX_TARGET).collect();
+    let target = target(request);
+    let target: String = shorten_ids(&target).chars().take(MAX_TARGET).collect();
     info!(key = key.name(), verb, target; "API request");
 }
 

@@ -1,6 +1,6 @@
 //! Executes checked requests.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::answers::{Answer, DoneAnswer, EmitAnswer, RevokeAnswer};
 use super::call::call;
@@ -16,17 +16,10 @@ use crate::metrics::labels::Origin;
 use crate::model::{Command, Emit, Query, QueryAnswer};
 use crate::verbs::RevocationTarget;
 
-/// Interval and maximum number of checks whether a node with too much work has capacity again.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-const BUSY_PAUSES: u32 = 400;
-
 /// Waits until the node has capacity for a request that adds work.
 pub(super) async fn wait_for_capacity(api: &Api) -> Result<(), ApiError> {
-    for _ in 0..BUSY_PAUSES {
-        if !api.ingress.is_congested() {
-            return Ok(());
-        }
-        tokio::time::sleep(BUSY_PAUSE).await;
+    if api.ingress.wait_for_capacity().await {
+        return Ok(());
     }
     let message = "the node has more work than it can do at the moment";
     Err(ApiError::new(ApiCode::Busy, message))

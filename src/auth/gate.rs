@@ -102,7 +102,7 @@ fn decide(socket: SocketId, verified: Result<Verified, RejectedToken>) -> Decisi
         Ok(Verified { identity, rooms }) => Decision::Allow(Admitted { identity, rooms }),
         Err(rejection) => {
             debug!(
-                socket:%, code = rejection.problem.code();
+                socket = socket.log_name(), code = rejection.problem.code();
                 "token rejected: {}", rejection.detail
             );
             Decision::Reject(rejection.into())

@@ -21,6 +21,10 @@ use crate::model::{
     QueryAnswer, QueryRequest, ReplyTo, Workers,
 };
 
+/// Interval and maximum number of checks whether a congested node has capacity again.
+const CAPACITY_PAUSE: Duration = Duration::from_millis(5);
+const CAPACITY_PAUSES: u32 = 400;
+
 /// Dispatches commands, and runs queries and calls, from any thread. Cheap to clone.
 ///
 /// Commands of one thread take effect in the order in which they were dispatched. Before all workers of the node have
@@ -138,6 +142,17 @@ impl Ingress {
     /// Whether so much work waits in the node that its clients are not read for a moment.
     pub fn is_congested(&self) -> bool {
         self.directory.congested()
+    }
+
+    /// Waits until the node has capacity for a request that adds work, for 2 s at most; returns whether it has.
+    pub async fn wait_for_capacity(&self) -> bool {
+        for _ in 0..CAPACITY_PAUSES {
+            if !self.is_congested() {
+                return true;
+            }
+            tokio::time::sleep(CAPACITY_PAUSE).await;
+        }
+        false
     }
 
     /// Emits an event and collects the acks of clients on every node.

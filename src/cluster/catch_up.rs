@@ -15,7 +15,7 @@ use crate::bus::link::Channel;
 use crate::cluster::dialect::LoggedEmit;
 use crate::history::{History, LogName};
 use crate::logging::Burst;
-use crate::model::{Command, Emit, Payload, Position, Selector};
+use crate::model::{Command, Emit, Payload, Position, Selector, shorten_ids};
 use crate::store::{StoreError, StoreFuture};
 
 /// Pause before a read that failed is repeated, or while the shards are congested.
@@ -256,7 +256,7 @@ fn report_failed(error: &StoreError) {
 fn gap_event(log: LogName, after: Position, before: Position) -> Emit {
     let LogName { namespace, room } = log;
     let name = room.as_ref().map(|room| room.as_str());
-    warn!(namespace:%, room = name.unwrap_or("all"), after:%, before:%; "events of a room are lost: they were removed from its log before this node received them");
+    warn!(namespace:%, room:% = shorten_ids(name.unwrap_or("all")), after:%, before:%; "events of a room are lost: they were removed from its log before this node received them");
     let lost = json!({
         "room": name,
         "after": after.to_string(),

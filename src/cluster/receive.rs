@@ -23,6 +23,7 @@ use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
     AckReply, AckToken, Announcement, Command, CommandObserver, Emit, NodeId, Position,
     QueryRequest, QueryResponse, ReplyTo, ServerSideEventHandler, Target, Unfit, Workers,
+    shorten_ids,
 };
 
 /// The receiving half of the bridge.
@@ -276,7 +277,7 @@ impl Receiver {
         static BURSTS: [Burst; BusDrop::VALUES.len()] =
             [const { Burst::new() }; BusDrop::VALUES.len()];
         if let Some(others) = BURSTS[error.reason.index()].note() {
-            warn!(channel:%, error:% = error.cause, others; "bus message dropped: it cannot be decoded");
+            warn!(channel:% = shorten_ids(channel.as_str()), error:% = error.cause, others; "bus message dropped: it cannot be decoded");
         }
     }
 

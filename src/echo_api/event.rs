@@ -10,7 +10,7 @@ use crate::model::elements::decode_string;
 use crate::model::{Command, Emit, Namespace, Payload, Room, Selector, SocketId};
 
 /// Maximum number of channels of one event.
-const MAX_CHANNELS: usize = 100;
+pub const MAX_CHANNELS: usize = 100;
 /// Maximum size of the data of an event for all of its channels, in bytes.
 const MAX_DATA: usize = 16 * 1024 * 1024;
 /// The error of an incomplete event, as laravel-echo-server words it.
@@ -36,11 +36,7 @@ struct EventBody<'a> {
 ///
 /// # Errors
 /// Why the event is rejected, for the backend.
-pub(super) fn emits(
-    body: &[u8],
-    namespace: &Namespace,
-    max_depth: usize,
-) -> Result<Vec<Command>, String> {
+pub fn emits(body: &[u8], namespace: &Namespace, max_depth: usize) -> Result<Vec<Command>, String> {
     let body: EventBody<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let channels = body.channels.or_else(|| Some(vec![body.channel?]));
     let (Some(name), Some(channels), Some(data)) = (body.name, channels, body.data) else {

@@ -4,7 +4,7 @@
 //! Each request has the key of its app. An event is an emit to the rooms of its channels, and channels are listed for
 //! the whole cluster.
 
-mod event;
+pub mod event;
 mod keys;
 mod reads;
 
@@ -62,19 +62,28 @@ fn rejected(status: StatusCode, error: &str) -> Answer {
     (status, json!({"error": error}))
 }
 
+fn overloaded() -> Answer {
+    rejected(StatusCode::SERVICE_UNAVAILABLE, "The node is overloaded")
+}
+
 /// A path below `/apps/`, decoded.
 #[derive(Debug, PartialEq, Eq)]
-enum EchoRoute {
+pub enum EchoRoute {
+    /// Publishes an event.
     Events,
+    /// The node and its connections.
     Status,
+    /// The occupied channels.
     Channels,
+    /// One channel.
     Channel(String),
+    /// The users of a presence channel.
     Users(String),
 }
 
 impl EchoRoute {
     /// The app and the route of a path.
-    fn of(path: &str) -> Option<(String, Self)> {
+    pub fn of(path: &str) -> Option<(String, Self)> {
         let mut parts = path.strip_prefix(PREFIX)?.split('/').map(decoded);
         let app = parts.next().filter(|app| !app.is_empty())?;
         let parts: Vec<String> = parts.collect();
@@ -122,9 +131,12 @@ impl EchoApi {
         let (status, answer) = self.answer(request, body).await;
         let requests = &self.parts.metrics.api_requests_total;
         requests.of(result_of(status)).increment();
-        HttpResponse::build(status)
-            .content_type("application/json; charset=utf-8")
-            .body(answer.to_string())
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/json; charset=utf-8");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        response.body(answer.to_string())
     }
 
     async fn answer(
@@ -146,7 +158,7 @@ impl EchoApi {
         }
         match route {
             EchoRoute::Events => match self.read(request, body).await {
-                Ok(body) => self.publish(&body),
+                Ok(body) => self.publish(&body).await,
                 Err(rejection) => rejection,
             },
             EchoRoute::Status => self.status().await,
@@ -176,15 +188,16 @@ impl EchoApi {
         let body = read(body, self.max_body, &mut held).await;
         body.map_err(|error| match error {
             BodyError::TooLarge => too_large(),
-            BodyError::Limited(_) => {
-                rejected(StatusCode::SERVICE_UNAVAILABLE, "The node is overloaded")
-            }
+            BodyError::Limited(_) => overloaded(),
             BodyError::BrokeOff => rejected(StatusCode::BAD_REQUEST, "The body is incomplete"),
         })
     }
 
-    /// Publishes an event on its channels.
-    fn publish(&self, body: &[u8]) -> Answer {
+    /// Publishes an event on its channels once the node has capacity for it.
+    async fn publish(&self, body: &[u8]) -> Answer {
+        if !self.parts.ingress.wait_for_capacity().await {
+            return overloaded();
+        }
         match event::emits(body, &self.namespace, self.max_depth) {
             Ok(commands) => {
                 for command in commands {
@@ -208,7 +221,73 @@ fn result_of(status: StatusCode) -> ApiResult {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use actix_web::test::TestRequest;
+    use futures_util::stream;
+
     use super::*;
+    use crate::broker::Directory;
+    use crate::config::{Config, EchoClientEntry, Secret};
+    use crate::limits::Descriptors;
+    use crate::model::NodeId;
+    use crate::model::random::OsRandom;
+
+    const KEY: &str = "0123456789abcdef";
+
+    /// The routes of a node, and its directory.
+    fn api() -> (EchoApi, Arc<Directory>) {
+        let metrics: Arc<Metrics> = Arc::default();
+        let node = NodeId::random(&OsRandom);
+        let directory = Directory::new(node, 1, None, Arc::clone(&metrics));
+        let config = Config::default();
+        let limits = Limits::new(
+            &config.limits,
+            Descriptors::of(1_000, 1),
+            Arc::clone(&metrics),
+        );
+        let mut settings = config.app.echo_server;
+        settings.clients = vec![EchoClientEntry {
+            app_id: "shop".to_owned(),
+            key: Some(Secret::from(KEY)),
+        }];
+        let parts = EchoApiParts {
+            ingress: Ingress::new(Arc::clone(&directory)),
+            presence: None,
+            limits,
+            metrics,
+        };
+        (EchoApi::new(&settings, parts), directory)
+    }
+
+    /// Publishes an event; returns the status and `Retry-After`.
+    async fn publish(api: &EchoApi) -> (u16, Option<String>) {
+        let target = format!("/apps/shop/events?auth_key={KEY}");
+        let request = TestRequest::post().uri(&target).to_http_request();
+        let body = Bytes::from_static(br#"{"name":"e","channel":"c","data":1}"#);
+        let response = api.serve(&request, stream::iter([Ok(body)])).await;
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), retry_after)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_wait_for_capacity_and_are_rejected_if_there_is_none_in_time() {
+        const WORK: usize = 100 * 1024 * 1024;
+        let (api, directory) = api();
+        let emits = || api.parts.metrics.commands_total.of(Origin::Local).get();
+        assert_eq!(publish(&api).await, (200, None));
+        directory.backlog_grew(0, WORK);
+        assert_eq!(publish(&api).await, (503, Some("1".to_owned())));
+        assert_eq!(emits(), 1);
+        let (response, ()) = tokio::join!(publish(&api), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(emits(), 1);
+            directory.backlog_shrank(0, WORK);
+        });
+        assert_eq!(response, (200, None));
+        assert_eq!(emits(), 2);
+    }
 
     #[test]
     fn paths_name_an_app_and_a_route() {

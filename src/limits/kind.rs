@@ -78,6 +78,9 @@ limits! {
     /// Events of one session per second.
     Events: "events", "limits.events_per_second", limit_rejected_total[LimitRejection::Events],
         "Too many events";
+    /// Control frames and packets that are not messages, of a websocket that is held for a session of another node.
+    ControlPackets: "control_packets", "limits.control_packets_per_second", limit_rejected_total[LimitRejection::ControlPackets],
+        "more control packets than limits.control_packets_per_second allows";
     /// Events of one name per second.
     EventRate: "event_rate", "limits.events", limit_rejected_total[LimitRejection::EventRate],
         "Too many events of this name";

@@ -37,6 +37,9 @@ pub use kind::Limit;
 pub use memory::MemoryLimit;
 use rate_cell::RateCell;
 
+/// Burst size of control packets, in seconds of their rate.
+const CONTROL_BURST: u32 = 5;
+
 /// The limits of a node, and how much of each is used.
 #[derive(Debug)]
 pub struct Limits {
@@ -48,6 +51,7 @@ pub struct Limits {
     /// In microseconds; 0 = no limit.
     handshake_delay: AtomicU64,
     events: RateCell,
+    control_packets: RateCell,
     /// Whether `event_rates` has any.
     has_event_rates: AtomicBool,
     event_rates: Arc<Reloadable<Option<EventRates>>>,
@@ -104,6 +108,7 @@ impl Limits {
             handshakes_per_ip: RateCell::default(),
             handshake_delay: AtomicU64::new(0),
             events: RateCell::default(),
+            control_packets: RateCell::default(),
             has_event_rates: AtomicBool::new(false),
             event_rates: Reloadable::new(None),
             connect_payload: AtomicUsize::new(0),
@@ -155,6 +160,9 @@ impl Limits {
         self.handshake_delay.store(delay, Ordering::Relaxed);
         self.events
             .set(Rate::new(config.events_per_second, config.events_burst));
+        let control = config.control_packets_per_second;
+        let burst = control.saturating_mul(CONTROL_BURST);
+        self.control_packets.set(Rate::new(control, burst));
         self.replace_event_rates(config);
         self.connect_payload
             .store(config.connect_payload, Ordering::Relaxed);
@@ -256,6 +264,11 @@ impl Limits {
     /// The rate at which events of one session are passed to the app, if it is limited.
     pub fn events(&self) -> Option<Rate> {
         self.events.get()
+    }
+
+    /// The rate of the control packets of a websocket that is held for a session of another node; `None` = no limit.
+    pub fn control_packets(&self) -> Option<Rate> {
+        self.control_packets.get()
     }
 
     /// The rates of events by name and of users, if there are any. Do not hold the guard for long.

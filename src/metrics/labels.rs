@@ -234,6 +234,7 @@ labels! {
         HandshakesPerIp = "handshakes_per_ip",
         Payload = "payload",
         Events = "events",
+        ControlPackets = "control_packets",
         EventRate = "event_rate",
         UserEvents = "user_events",
         ConnectPayload = "connect_payload",

@@ -7,6 +7,7 @@
 //! The id of a socket is also the name of a room, so its remaining characters are not all random: `_`, 10 random
 //! characters (60 bits) and a checksum of 4 distinguish it from ids that applications use as room names.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Random;
@@ -145,6 +146,12 @@ impl SocketId {
         (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
     }
 
+    /// The first characters, as in the log: the id of a client of Socket.IO 2 is that of its session, too
+    /// (`docs/protocol.md#28-socketio-2-clients`).
+    pub fn log_name(&self) -> &str {
+        &self.as_str()[..LOG_LENGTH]
+    }
+
     /// Whether a room receives what is meant for one socket: it is named by the id, or, as clients of Socket.IO 2 name their
     /// sockets, by `/namespace#id` (`docs/protocol.md#28-socketio-2-clients`).
     pub fn has_room(room: &str) -> bool {
@@ -154,6 +161,27 @@ impl SocketId {
         };
         id.is_some_and(|id| Self::parse(id).is_some())
     }
+}
+
+/// A text for the log, such as the name of a room or channel: of each id of a socket in it only the first characters
+/// remain, as in [`SocketId::log_name`].
+pub fn shorten_ids(text: &str) -> Cow<'_, str> {
+    let mut shortened = String::new();
+    let mut copied = 0;
+    let mut start = 0;
+    for run in text.split(|c: char| !u8::try_from(c).is_ok_and(|byte| is_id_character(&byte))) {
+        if SocketId::parse(run).is_some() {
+            shortened.push_str(&text[copied..start + LOG_LENGTH]);
+            copied = start + ID_LENGTH;
+        }
+        start += run.len();
+        start += text[start..].chars().next().map_or(0, char::len_utf8);
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    shortened.push_str(&text[copied..]);
+    Cow::Owned(shortened)
 }
 
 impl fmt::Debug for EngineId {
@@ -234,6 +262,31 @@ fn ascii(bytes: &[u8]) -> &str {
 mod tests {
     use super::super::random::OsRandom;
     use super::*;
+
+    #[test]
+    fn ids_of_sockets_are_shortened_for_the_log() {
+        let id = SocketId::random(NodeId::random(&OsRandom), WorkerIndex::default(), &OsRandom);
+        let name = id.log_name();
+        assert_eq!(name, &id.as_str()[..10]);
+        let general = "general-announcement";
+        for (text, expected) in [
+            (id.to_string(), name.to_owned()),
+            (format!("/admin#{id}"), format!("/admin#{name}")),
+            (
+                format!("socket.io#/é#{id}#"),
+                format!("socket.io#/é#{name}#"),
+            ),
+            (
+                format!("{id},{general},{id}é"),
+                format!("{name},{general},{name}é"),
+            ),
+            (general.to_owned(), general.to_owned()),
+            (format!("x{id}"), format!("x{id}")),
+            (String::new(), String::new()),
+        ] {
+            assert_eq!(shorten_ids(&text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_id_contains_its_owner() {

@@ -37,7 +37,7 @@ pub use elements::Elements;
 pub use fitness::Unfit;
 pub use grant::{Actions, Grant};
 pub use handshake::Handshake;
-pub use id::{EngineId, NodeId, SocketId, WorkerIndex};
+pub use id::{EngineId, NodeId, SocketId, WorkerIndex, shorten_ids};
 pub use identity::Identity;
 pub use lifecycle::{SocketChange, SocketEvent};
 pub use message::{Message, TransportName};

@@ -256,7 +256,7 @@ impl Session {
         if let Some(opened) = opened {
             self.send_session((slot, key, socket), opened, continuing, ctx);
         }
-        debug!(sid = self.log_name(), socket:%, namespace:%; "socket connected");
+        debug!(sid = self.log_name(), socket = socket.log_name(), namespace:%; "socket connected");
         self.start_identity(slot);
         self.user_registered(slot);
         if !self.enter_index(slot, ctx) {

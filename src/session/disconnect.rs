@@ -96,7 +96,7 @@ impl Session {
             });
         }
         debug!(
-            sid = self.log_name(), socket:% = socket.id, namespace:%, reason:%;
+            sid = self.log_name(), socket = socket.id.log_name(), namespace:%, reason:%;
             "socket disconnected"
         );
     }

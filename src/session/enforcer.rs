@@ -69,7 +69,7 @@ impl Enforcer {
         let revoked = revocations.revoke(Subject::Token(token), entry.identity.expires);
         actix_rt::spawn(async move {
             if let Err(error) = revoked.await {
-                log::warn!(socket:%, error:%; "token of a socket not revoked");
+                log::warn!(socket = socket.log_name(), error:%; "token of a socket not revoked");
             }
         });
     }

@@ -71,7 +71,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         let (socket, code) = (invocation.socket, &*rejection.code);
-        debug!(socket:%, code; "rejected after the CONNECT response: {}", rejection.message);
+        debug!(socket = socket.log_name(), code; "rejected after the CONNECT response: {}", rejection.message);
         if rejection.temporary {
             self.close(CloseReason::UpstreamLost, ctx);
         } else {

@@ -150,7 +150,7 @@ impl Session {
                 message,
                 temporary,
             }) => {
-                debug!(socket:% = refresh.socket, code; "credentials not refreshed");
+                debug!(socket = refresh.socket.log_name(), code; "credentials not refreshed");
                 let mut error = json!({"code": code, "message": message});
                 if temporary {
                     error["temporary"] = true.into();

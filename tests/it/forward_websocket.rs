@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::support::cluster::{BusPublisher, room};
+use crate::support::http::Request;
 use crate::support::tls::Files;
-use crate::support::{Frame, TestCluster, WebsocketClient, filler, within_deadline};
+use crate::support::websocket::frame;
+use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, filler, within_deadline};
 use roomwire::bus::memory::Faults;
+use roomwire::metrics::labels::LimitRejection;
 use roomwire::model::Command;
 
 #[actix_rt::test]
@@ -206,6 +209,98 @@ async fn heartbeat_and_payload_limit_apply_to_a_websocket_on_another_node() {
             Some(1009),
             "message too large: see maxPayload of the handshake".into()
         )
+    );
+    owner.sessions(0).await;
+}
+
+/// What costs a worker next to nothing costs the bus a message each.
+#[actix_rt::test]
+async fn a_flood_of_control_packets_closes_a_websocket_on_another_node() {
+    let files = Files::good();
+    let settings = [
+        ("LIMITS__CONTROL_PACKETS_PER_SECOND", "20"),
+        ("ENGINE__EIO3", "true"),
+    ];
+    let tls = [&settings[..], &files.settings()].concat();
+    for settings in [&settings[..], &tls] {
+        let cluster = TestCluster::<2>::with(settings).await;
+        let [owner, edge] = &cluster.nodes;
+        let rejected = |node: &TestServer| {
+            let rejected = &node.metrics().limit_rejected_total;
+            rejected.of(LimitRejection::ControlPackets).get()
+        };
+        for (count, (opcode, content)) in (1..).zip([
+            (0x81, &b"3"[..]),
+            (0x81, b"6"),
+            (0x89, b"ping"),
+            (0x8a, b"pong"),
+        ]) {
+            let mut client = owner.polling().await;
+            client.connect().await;
+            let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+            // The probe counts, too.
+            for _ in 0..90 {
+                websocket.send_frame(opcode, content).await;
+                if opcode == 0x89 {
+                    assert_eq!(websocket.frame().await, Frame::Pong(content.to_vec()));
+                }
+            }
+            websocket.ask(r#"["roomwire:join","r"]"#).await;
+            assert_eq!(rejected(edge), count - 1);
+            let flood = [&frame(opcode, content)[..]; 200].concat();
+            websocket.send_raw(&flood).await;
+            let reason = "more control packets than limits.control_packets_per_second allows";
+            let close = Frame::Close(Some(1008), reason.into());
+            assert_eq!(websocket.rest().await.last(), Some(&close));
+            assert_eq!((rejected(edge), rejected(owner)), (count, 0));
+            owner.sessions(0).await;
+        }
+        // Before the upgrade: the polling session continues.
+        let mut client = owner.polling().await;
+        client.connect().await;
+        let mut probe = WebsocketClient::upgrading(&edge.address(), &client.sid).await;
+        probe
+            .send_raw(&[&frame(0x81, b"2probe")[..]; 200].concat())
+            .await;
+        let last = probe.rest().await.pop();
+        assert!(
+            matches!(last, Some(Frame::Close(Some(1008), _))),
+            "{last:?}"
+        );
+        client.join("r").await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_client_of_revision_3_that_floods_another_node_with_pings_is_closed() {
+    let settings = [
+        ("LIMITS__CONTROL_PACKETS_PER_SECOND", "20"),
+        ("ENGINE__EIO3", "true"),
+    ];
+    let cluster = TestCluster::<2>::with(&settings).await;
+    let [owner, edge] = &cluster.nodes;
+    let polling = "/socket.io/?EIO=3&transport=polling";
+    let open = owner.send(Request::get(polling)).await;
+    let (_, json) = open.text().split_once(":0").unwrap();
+    let (json, _) = json.split_once('}').unwrap();
+    let sid = crate::support::field(&format!("{json}}}"), "sid");
+    let target = format!("/socket.io/?EIO=3&transport=websocket&sid={sid}");
+    let websocket = WebsocketClient::handshake(&edge.address(), &target, &[], false).await;
+    let mut websocket = websocket.unwrap_or_else(|rejected| panic!("{rejected:?}"));
+    websocket.send("2probe").await;
+    websocket.expect("3probe").await;
+    websocket.send("5").await;
+    for _ in 0..5 {
+        websocket.send("2").await;
+        websocket.expect("3").await;
+    }
+    websocket
+        .send_raw(&[&frame(0x81, b"2")[..]; 200].concat())
+        .await;
+    let last = websocket.rest().await.pop();
+    assert!(
+        matches!(last, Some(Frame::Close(Some(1008), _))),
+        "{last:?}"
     );
     owner.sessions(0).await;
 }

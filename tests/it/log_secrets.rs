@@ -116,6 +116,83 @@ async fn no_secret_is_logged_at_any_level() {
     }
 }
 
+/// With Socket.IO 2 the id of a socket is that of its session.
+#[actix_rt::test]
+async fn no_session_id_of_a_client_of_socket_io_2_is_logged() {
+    const API_KEY: &str = "key-of-the-tests-0123456789";
+    let node = Node::start(&[
+        ("ROOMWIRE_ENGINE__EIO3", "true"),
+        ("ROOMWIRE_SOCKET__NAMESPACES", "/,/admin"),
+        ("ROOMWIRE_SOCKET__MAX_ROOMS", "1"),
+        ("ROOMWIRE_API__KEY", API_KEY),
+        ("ROOMWIRE_API__AUDIT", "all"),
+        ("ROOMWIRE_SERVER__INTERNAL_BIND", "127.0.0.1:0"),
+        ("RUST_LOG", "trace"),
+        ("ROOMWIRE_DRAIN__GRACE", "1ms"),
+    ]);
+    let mut lines = node.lines_until("listening on http");
+    let address = listening_address(lines.last().unwrap()).to_owned();
+    let internal = lines
+        .iter()
+        .find_map(|line| line.split_once("internal listener on http://"));
+    let (internal, _) = internal.unwrap().1.split_once(": ").unwrap();
+    let internal = internal.to_owned();
+    let target = "/socket.io/?EIO=3&transport=websocket";
+    let client = WebsocketClient::handshake(&address, target, &[], false).await;
+    let mut client = client.unwrap_or_else(|rejected| panic!("{rejected:?}"));
+    let open = client.text().await;
+    let sid = crate::support::field(&open[1..], "sid");
+    client.expect("40").await;
+    client.send("40/admin,").await;
+    client.expect("40/admin,").await;
+    assert!(
+        client
+            .ask(r#"["roomwire:join",""]"#)
+            .await
+            .contains("false")
+    );
+    let admin = format!("/admin#{sid}");
+    for (verb, body) in [
+        ("emit", json!({"rooms": [sid], "event": "e", "args": []})),
+        (
+            "emit",
+            json!({"namespace": "/admin", "rooms": [admin], "event": "e", "args": []}),
+        ),
+        ("join", json!({"sockets": [sid], "rooms": ["a", "b", "c"]})),
+        ("disconnect", json!({"sockets": [sid], "close": true})),
+    ] {
+        let target = format!("/api/v1/{verb}");
+        let authorization = format!("Bearer {API_KEY}");
+        let body = body.to_string();
+        let request = Request::post(&target, body.as_bytes());
+        let headers = [
+            ("Authorization", &*authorization),
+            ("Content-Type", "application/json"),
+        ];
+        let response = request.headers(&headers).send(&internal).await;
+        assert_eq!(response.status, 200, "{verb} {}", response.text());
+    }
+    client.rest().await;
+    lines.extend(node.lines_until("session closed"));
+    node.signal("TERM");
+    lines.extend(node.lines_until("stopped"));
+    let name = &sid[..10];
+    for expected in [
+        format!("socket connected sid={name} socket={name}"),
+        format!("request rejected socket={name}"),
+        format!("a socket does not join a room: it is in 1 (socket.max_rooms) socket={name}"),
+        format!("target=\"/admin /admin#{name}\""),
+        format!("socket disconnected sid={name} socket={name}"),
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(&expected)),
+            "{expected}"
+        );
+    }
+    let shown = lines.iter().find(|line| line.contains(&sid));
+    assert_eq!(shown, None);
+}
+
 #[actix_rt::test]
 async fn no_token_and_no_key_of_open_webui_is_logged() {
     let Some(redis) = RedisServer::start(&["--requirepass", "redis-pa55"]) else {

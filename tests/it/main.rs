@@ -110,6 +110,7 @@ mod webhook_admission;
 mod webhook_connects;
 mod webhook_failures;
 mod webhook_identities;
+mod webhook_server_events;
 mod webhook_tls;
 mod webhook_users;
 mod websocket;

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 /// A user in a presence channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
+pub struct Member {
     /// `user_id` as text.
-    pub(super) user: String,
+    pub user: String,
     /// `{"user_id":…,"user_info":…}`, the values as the backend encoded them.
-    pub(super) data: String,
+    pub data: String,
 }
 
 /// The body of a response that admits a client.
@@ -30,14 +30,14 @@ struct ChannelData<'a> {
 
 /// Whether the body of a response with the status 200 admits a client: JSON, such as `true`, an object or a JSON string
 /// that contains one.
-pub(super) fn admits(body: &[u8]) -> bool {
+pub fn admits(body: &[u8]) -> bool {
     let body: Result<Value, _> = serde_json::from_slice(body);
     body.is_ok_and(|body| !matches!(body, Value::Bool(false) | Value::Null))
 }
 
 /// The member of a presence channel in the body of such a response. `channel_data` is an object, or a JSON string that
 /// contains one.
-pub(super) fn member(body: &[u8]) -> Option<Member> {
+pub fn member(body: &[u8]) -> Option<Member> {
     let body = std::str::from_utf8(body).ok()?;
     let unwrapped = unwrapped(body);
     let admission: AuthAnswer<'_> = serde_json::from_str(&unwrapped).ok()?;

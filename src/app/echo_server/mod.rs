@@ -5,12 +5,12 @@
 //! admits them, and the module `presence` emits the events. What the backend broadcasts arrives over the bus or the
 //! HTTP routes of `echo_api`, as events to rooms like any other.
 
-mod answer;
+pub mod answer;
 mod auth;
 mod channel;
 mod factory;
 mod memberships;
-mod request;
+pub mod request;
 mod socket;
 
 use std::rc::Rc;

@@ -9,9 +9,10 @@ use crate::model::elements::decode_string;
 
 /// The argument of `subscribe` and `unsubscribe`.
 #[derive(Debug, Deserialize)]
-pub(super) struct ChannelRequest<'a> {
+pub struct ChannelRequest<'a> {
+    /// The name of the channel.
     #[serde(borrow)]
-    pub(super) channel: Cow<'a, str>,
+    pub channel: Cow<'a, str>,
     /// `options.auth` of Echo; `{headers}` as far as it matters.
     #[serde(borrow, default)]
     auth: Option<&'a RawValue>,
@@ -19,18 +20,21 @@ pub(super) struct ChannelRequest<'a> {
 
 /// The argument of `client event`.
 #[derive(Debug, Deserialize)]
-pub(super) struct ClientEvent<'a> {
+pub struct ClientEvent<'a> {
+    /// The channel whose other members receive the event.
     #[serde(borrow)]
-    pub(super) channel: Cow<'a, str>,
+    pub channel: Cow<'a, str>,
+    /// The name of the event.
     #[serde(borrow)]
-    pub(super) event: Cow<'a, str>,
+    pub event: Cow<'a, str>,
+    /// Its argument, as the client encoded it.
     #[serde(borrow, default)]
-    pub(super) data: Option<&'a RawValue>,
+    pub data: Option<&'a RawValue>,
 }
 
 impl ChannelRequest<'_> {
     /// The headers that the client chooses, by their names in `allowed`. Values that are not text are ignored.
-    pub(super) fn headers<'n>(&self, allowed: &'n [String]) -> Vec<(&'n str, String)> {
+    pub fn headers<'n>(&self, allowed: &'n [String]) -> Vec<(&'n str, String)> {
         let auth = self.auth.map_or("{}", RawValue::get);
         let auth: serde_json::Value = serde_json::from_str(auth).unwrap_or_default();
         let Some(chosen) = auth.get("headers").and_then(|headers| headers.as_object()) else {
@@ -45,11 +49,8 @@ impl ChannelRequest<'_> {
     }
 }
 
-/// Reads the argument of a request: an object, or a string that contains one.
-pub(super) fn with_argument<'a, T: Deserialize<'a>>(
-    argument: &'a str,
-    text: &'a mut String,
-) -> Option<T> {
+/// Reads the argument of a request: an object, or a string that contains one, which is kept in `text`.
+pub fn with_argument<'a, T: Deserialize<'a>>(argument: &'a str, text: &'a mut String) -> Option<T> {
     match decode_string(argument) {
         Some(decoded) => {
             *text = decoded.into_owned();

@@ -197,7 +197,7 @@ impl Upstreams {
             socket,
             kind,
         };
-        debug!(socket:%, kind:?; "upstream connection opened");
+        debug!(socket = socket.log_name(), kind:?; "upstream connection opened");
         UpstreamConnection::open(&self.pool, options, Rc::new(listener))
     }
 }
@@ -246,7 +246,7 @@ impl BackendListener {
             // The connection was closed and may have been replaced already.
             return;
         }
-        debug!(socket:% = self.socket, ending:?; "upstream connection ended");
+        debug!(socket = self.socket.log_name(), ending:?; "upstream connection ended");
         if self.kind != ConnectionKind::Documents || state.open.is_empty() {
             return;
         }

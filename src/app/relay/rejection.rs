@@ -68,7 +68,7 @@ impl RelayRejection {
     /// The ack of the request. The rejection is counted and logged.
     pub(super) fn ack(&self, socket: SocketId, metrics: &Metrics) -> Effect {
         metrics.relay_rejected_total.of(self.code).increment();
-        log::debug!(socket:%, code = self.code(); "request rejected");
+        log::debug!(socket = socket.log_name(), code = self.code(); "request rejected");
         let mut error = json!({"code": self.code(), "message": self.message});
         if let Some(temporary) = self.temporary {
             error["temporary"] = Value::Bool(temporary);

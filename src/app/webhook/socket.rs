@@ -106,7 +106,7 @@ impl SocketHandler for HookedSocket {
             match &mut result {
                 Ok(decided) => state.keep(decided),
                 Err(failure) => log::debug!(
-                    socket:% = subject.socket, code:% = failure.code; "connect rejected"
+                    socket = subject.socket.log_name(), code:% = failure.code; "connect rejected"
                 ),
             }
             let is_unanswered = |failure: &HookFailure| {

@@ -16,7 +16,9 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Namespace, Position, Room, Selector, SocketChange, SocketEvent, SocketId};
+use crate::model::{
+    Namespace, Position, Room, Selector, SocketChange, SocketEvent, SocketId, shorten_ids,
+};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 use crate::protocol::WireFormat;
 
@@ -115,7 +117,7 @@ impl State {
             if let Some(others) = BURST.note() {
                 let socket = self.rooms.identity(key).map(|(id, _)| id);
                 warn!(
-                    socket = socket.as_ref().map_or("", SocketId::as_str), room:%, others;
+                    socket = socket.as_ref().map_or("", SocketId::log_name), room:% = shorten_ids(room), others;
                     "a socket does not join a room: it is in {} (socket.max_rooms)",
                     self.room_limit
                 );

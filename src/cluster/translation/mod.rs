@@ -25,7 +25,7 @@ use super::publish::Publisher;
 use crate::bus::link::{Channel, Link, LinkEvent};
 use crate::clock::now;
 use crate::logging::Burst;
-use crate::model::{AckReply, AckToken, Announcement, Command, Emit, NodeId, ReplyTo};
+use crate::model::{AckReply, AckToken, Announcement, Command, Emit, NodeId, ReplyTo, shorten_ids};
 
 pub(super) use self::lease::HoldsLease;
 pub(super) use self::lease::TranslationLease;
@@ -200,7 +200,9 @@ impl Translator {
         };
         match dialect.decode(channel, message) {
             Ok(inbound) => self.translate(&inbound, &**dialect, (channel, message), publisher),
-            Err(error) => debug!(channel:%, error:% = error.cause; "bus message not translated"),
+            Err(error) => {
+                debug!(channel:% = shorten_ids(channel.as_str()), error:% = error.cause; "bus message not translated")
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod hold;
 mod pending;
 pub mod remote;
+mod remote_pace;
 pub mod remote_requests;
 pub mod remote_session;
 pub mod remote_websockets;

@@ -4,6 +4,7 @@
 //! fetches the batches of the owner one by one. So the owner's outbox stays the only queue: while the client does not
 //! read, nothing is fetched.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, StreamHandler, WrapFuture};
@@ -16,16 +17,15 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::envelope::{ForwardOutcome, Kind};
+use super::remote_pace::RemotePace;
 use super::remote_session::RemoteSession;
 use super::remote_websockets::DrainSignal;
-use crate::clock;
-use crate::limits::{Limit, TokenBucket};
+use crate::limits::Limit;
 use crate::outbox::Packet;
 use crate::protocol::engine_io::packet::{EXCESS_DATA, has_excess_data};
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError, InflateBudget};
 use crate::protocol::wire_format::Compression;
-use crate::session::charge_inflation;
 use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 use crate::transport::socket::ClientStream;
 
@@ -49,10 +49,10 @@ pub(super) async fn serve(
     let (carrying, taken_over) = oneshot::channel();
     let actor = RemoteWebsocket {
         decoder,
+        pace: RemotePace::new(Arc::clone(&session.limits)),
         session: session.clone(),
         carrying: Some(carrying),
         closed: false,
-        inflated: TokenBucket::full(clock::now()),
     };
     let frames = HttpContext::with_factory(move |ctx| {
         RemoteWebsocket::add_stream(incoming(reader, first), ctx);
@@ -183,8 +183,7 @@ struct RemoteWebsocket {
     carrying: Option<oneshot::Sender<()>>,
     /// The close frame is written: what follows from the client is discarded.
     closed: bool,
-    /// Paces compressed messages as the owner paces events.
-    inflated: TokenBucket,
+    pace: RemotePace,
 }
 
 /// The websocket ends with this close frame.
@@ -195,6 +194,11 @@ impl Close {
     fn plain() -> Self {
         Self(Packet::close(None, ""))
     }
+
+    /// The client sends more control packets than it may.
+    fn flood() -> Self {
+        Self(Packet::close(Some(1008), Limit::ControlPackets.message()))
+    }
 }
 
 impl RemoteWebsocket {
@@ -203,7 +207,7 @@ impl RemoteWebsocket {
     fn receive(&mut self, mut bytes: BytesMut, ctx: &mut HttpContext<Self>) -> Result<(), Close> {
         let mut budget = InflateBudget::new(INFLATED_PER_READ);
         let used = self.decode(&mut budget, &mut bytes, ctx)?;
-        let pause = self.pause(budget.excess());
+        let pause = self.pace.pause(budget.excess());
         if !budget.is_exhausted() && pause.is_zero() {
             return Ok(());
         }
@@ -224,20 +228,6 @@ impl RemoteWebsocket {
         Ok(())
     }
 
-    /// For how long nothing is read after messages that became larger by `excess` bytes.
-    fn pause(&mut self, excess: usize) -> Duration {
-        match self.session.limits.events() {
-            Some(rate) if excess > 0 => {
-                let pause = charge_inflation(&mut self.inflated, rate, excess, clock::now());
-                if !pause.is_zero() {
-                    self.session.limits.record_rejection(Limit::Events, None);
-                }
-                pause
-            }
-            _ => Duration::ZERO,
-        }
-    }
-
     /// Decodes bytes of the client; returns their number.
     fn decode(
         &mut self,
@@ -249,10 +239,12 @@ impl RemoteWebsocket {
             decoder,
             session,
             carrying,
+            pace,
             ..
         } = self;
         let compression = decoder.compression();
         let result = decoder.decode_within(budget, bytes, &mut |frame| match carrying.is_some() {
+            _ if !pace.admits(&frame) => Err(Close::flood()),
             true => probe(&frame, session, compression, carrying, ctx),
             false => forward(&frame, session, ctx),
         });
