@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// A user in a presence channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct EchoMember {
     /// `user_id` as text.
     pub user: String,
     /// `{"user_id":…,"user_info":…}`, the values as the backend encoded them.
@@ -37,7 +37,7 @@ pub fn admits(body: &[u8]) -> bool {
 
 /// The member of a presence channel in the body of such a response. `channel_data` is an object, or a JSON string that
 /// contains one.
-pub fn member(body: &[u8]) -> Option<Member> {
+pub fn member(body: &[u8]) -> Option<EchoMember> {
     let body = std::str::from_utf8(body).ok()?;
     let unwrapped = unwrapped(body);
     let admission: AuthAnswer<'_> = serde_json::from_str(&unwrapped).ok()?;
@@ -51,7 +51,7 @@ pub fn member(body: &[u8]) -> Option<Member> {
     let info = data.user_info.map_or("null", RawValue::get);
     let id = data.user_id.get();
     let data = format!(r#"{{"user_id":{id},"user_info":{info}}}"#);
-    Some(Member { user, data })
+    Some(EchoMember { user, data })
 }
 
 /// The text that a JSON string contains, or the JSON itself if it is not a string.
@@ -117,7 +117,7 @@ mod tests {
             ),
         ];
         for (body, (user, data)) in cases {
-            let expected = Member {
+            let expected = EchoMember {
                 user: user.to_owned(),
                 data: data.to_owned(),
             };

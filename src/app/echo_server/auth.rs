@@ -7,7 +7,7 @@ use std::time::Duration;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::form_urlencoded;
 
-use super::answer::{Member, admits, member};
+use super::answer::{EchoMember, admits, member};
 use super::channel::EchoChannelKind;
 use crate::app::SocketContext;
 use crate::config::{EchoServerConfig, WebhookUrl};
@@ -88,7 +88,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// The status for the client.
-    pub(super) async fn send(self: Rc<Self>, request: AuthRequest) -> Result<Option<Member>, u16> {
+    pub(super) async fn send(
+        self: Rc<Self>,
+        request: AuthRequest,
+    ) -> Result<Option<EchoMember>, u16> {
         let AuthRequest { target, form, kind } = request;
         let sent = self.client.post_form(&target, form).await;
         let body = sent.map_err(|failure| match failure {

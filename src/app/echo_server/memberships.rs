@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::answer::Member;
+use super::answer::EchoMember;
 use crate::model::{Room, SocketChange, SocketEvent, SocketId};
 use crate::presence::PresenceRooms;
 
 /// One socket in one presence channel.
 struct ChannelMembership {
     channel: Room,
-    member: Member,
+    member: EchoMember,
     /// Whether the presence of the node has it.
     is_entered: bool,
 }
@@ -44,7 +44,7 @@ impl Memberships {
     }
 
     /// The backend has admitted the socket, which is about to join the channel.
-    pub(super) fn admit(&self, socket: SocketId, channel: &Room, member: Member) {
+    pub(super) fn admit(&self, socket: SocketId, channel: &Room, member: EchoMember) {
         let mut sockets = self.sockets.borrow_mut();
         let memberships = sockets.entry(socket).or_default();
         memberships.retain(|membership| membership.is_entered || membership.channel != *channel);
@@ -80,7 +80,7 @@ impl Memberships {
             return;
         };
         membership.is_entered = true;
-        let Member { user, data } = &mut membership.member;
+        let EchoMember { user, data } = &mut membership.member;
         let data = std::mem::take(data);
         if let Some(presence) = &self.presence {
             let room = (&event.namespace, channel);
