@@ -64,6 +64,7 @@ impl Handler<ShardMessage> for RoomBroker {
             ShardMessage::ReceiversCounted(counted) => shard.receivers_counted(counted),
             ShardMessage::Echoed(echoed) => shard.echoed(echoed.id),
             ShardMessage::RoomsReady(ready) => shard.rooms_ready(ready),
+            ShardMessage::NamespaceReady(ready) => shard.namespace_ready(&ready.0),
             ShardMessage::StartCall(start) => shard.start_call(start),
             ShardMessage::StartQuery(start) => shard.start_query(start),
             ShardMessage::RunQuery(run) => shard.run_query(&run),

@@ -36,6 +36,8 @@ pub struct Bus {
     pub reached: Recipient<ReachedSockets>,
     /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
+    /// Whether a dialect has channels for every namespace, so that sockets wait for their subscription.
+    pub has_namespaces: bool,
 }
 
 /// The shards of a node and its bridge.

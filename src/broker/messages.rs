@@ -32,6 +32,7 @@ pub enum ShardMessage {
     ReceiversCounted(ReceiversCounted),
     Echoed(Echoed),
     RoomsReady(RoomsReady),
+    NamespaceReady(NamespaceReady),
     StartCall(StartCall),
     StartQuery(StartQuery),
     RunQuery(RunQuery),
@@ -57,6 +58,7 @@ shard_messages!(
     ReceiversCounted,
     Echoed,
     RoomsReady,
+    NamespaceReady,
     StartCall,
     StartQuery,
     RunQuery,
@@ -158,6 +160,10 @@ pub struct RoomsReady {
     pub degraded: bool,
 }
 
+/// The bus delivers to this namespace from now on, or cannot for the time being.
+#[derive(Debug, Clone)]
+pub struct NamespaceReady(pub Namespace);
+
 /// Collect the acks of an emit that is about to be dispatched from a thread without a shard.
 #[derive(Debug)]
 pub struct StartCall {
@@ -247,6 +253,9 @@ pub enum InterestChange {
     RoomAppeared(Namespace, Room),
     /// The last member left.
     RoomVanished(Namespace, Room),
+    /// A socket is about to be the first of the worker in a namespace. [`NamespaceReady`] follows once the bus delivers to
+    /// it. Sent only if a dialect has channels for every namespace.
+    NamespaceAwaited(Namespace),
     /// A socket connected or disconnected. Sent only if a dialect has a channel for every socket or namespace.
     Socket(Namespace, SocketId, SocketPresence),
     /// A join from the bus is applied. Rooms that appeared by it were reported before.

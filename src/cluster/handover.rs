@@ -10,6 +10,7 @@ use super::dialect::MemberState;
 use super::messages::Leave;
 use super::node::{Bridge, random_number};
 use super::translation::{HoldsLease, TranslationLease};
+use crate::model::Announcement;
 
 impl Bridge {
     /// Starts to request the lease of the node that translates.
@@ -26,6 +27,26 @@ impl Bridge {
         };
         actix_rt::spawn(lease.keep(ctx.address().recipient()));
     }
+
+    /// Subscribes to the namespaces that the translator needs.
+    pub(super) fn follow_translator(&mut self) {
+        if let Some(translator) = &mut self.translator {
+            let due = translator.namespaces_due();
+            if !due.is_empty() {
+                self.subscriber.pin_namespaces(&due);
+            }
+        }
+    }
+
+    /// Received a marker of this node or another one.
+    pub(super) fn on_marker(&mut self, announcement: &Announcement, is_own: bool) {
+        if let Some(translator) = &mut self.translator {
+            translator.marker(announcement, is_own);
+            if !is_own {
+                self.subscriber.namespaces.unpin_all();
+            }
+        }
+    }
 }
 
 impl Handler<HoldsLease> for Bridge {
@@ -36,6 +57,7 @@ impl Handler<HoldsLease> for Bridge {
         if let Some(marker) = translator.and_then(|translator| translator.holds_lease(lease)) {
             self.publisher.publish_marker(&marker);
         }
+        self.follow_translator();
     }
 }
 

@@ -12,6 +12,7 @@ mod log_sizes;
 mod lost_events;
 mod membership;
 pub mod messages;
+mod namespaces;
 pub mod node;
 mod publish;
 mod reached;

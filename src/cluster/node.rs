@@ -25,15 +25,15 @@ use super::subscriptions::RoomName;
 use super::translation::{Translator, TranslatorParts};
 use crate::broker::messages::weight;
 use crate::broker::messages::{
-    ForgetAcks, Interest, InterestChange, Publish, PublishAnnouncement, PublishQuery, PublishReply,
-    ReachedSockets, RoomsReady,
+    ForgetAcks, Interest, InterestChange, NamespaceReady, Publish, PublishAnnouncement,
+    PublishQuery, PublishReply, ReachedSockets, RoomsReady,
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
-use crate::model::{CommandObserver, NodeId, Random, ServerSideEventHandler, Workers};
+use crate::model::{CommandObserver, Namespace, NodeId, Random, ServerSideEventHandler, Workers};
 use crate::store::Store;
 use crate::store::lease::lease_key;
 
@@ -66,6 +66,8 @@ pub struct BridgeParts {
     pub server_events: Option<ServerSideEventHandler>,
     /// With `bus.translate`: how long after the end of the turn of another node this one begins to translate.
     pub translation_pause: Option<Duration>,
+    /// The namespaces that the configuration names.
+    pub known_namespaces: Vec<Namespace>,
     pub store: Arc<dyn Store>,
     /// The prefix of keys in the store.
     pub key_prefix: String,
@@ -112,6 +114,7 @@ impl Bridge {
                 link: Arc::clone(&parts.link),
                 dialects: Arc::clone(&dialects),
                 max_depth: parts.max_depth,
+                namespaces: parts.known_namespaces,
                 random: random_number(),
                 pause,
             })
@@ -152,6 +155,24 @@ impl Bridge {
             if !rooms.is_empty() {
                 shard.do_send(RoomsReady { rooms, degraded });
             }
+        }
+    }
+
+    /// Notifies the workers that wait for a namespace.
+    fn notify_namespace(&self, namespace: &Namespace, workers: Workers) {
+        for (index, shard) in self.directory.shards().iter().enumerate() {
+            if workers.contains(index) {
+                shard.do_send(NamespaceReady(namespace.clone()));
+            }
+        }
+    }
+
+    /// The bus is away: nothing waits for it any longer.
+    fn stop_waiting(&mut self) {
+        let waiting = self.subscriber.rooms.stop_waiting();
+        self.notify_ready(waiting, true);
+        for (namespace, workers) in self.subscriber.namespaces.stop_waiting() {
+            self.notify_namespace(&namespace, workers);
         }
     }
 
@@ -234,11 +255,17 @@ impl Bridge {
                 let complete = complete.collect();
                 self.follow_channels(&channels, ctx);
                 self.notify_ready(complete, false);
+                for channel in &channels {
+                    if let Some((name, workers)) = self.subscriber.namespaces.confirm(channel) {
+                        self.notify_namespace(&name, workers);
+                    }
+                }
             }
             LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
             // For the translator.
             LinkEvent::PatternsSubscribed(_) | LinkEvent::Matched { .. } => {}
         }
+        self.follow_translator();
     }
 
     fn on_down(&mut self) {
@@ -247,8 +274,7 @@ impl Bridge {
         self.health.set_bus(BusState::Down);
         self.directory.set_cut_off(true);
         self.sequencer.suspend(true);
-        let waiting = self.subscriber.rooms.stop_waiting();
-        self.notify_ready(waiting, true);
+        self.stop_waiting();
     }
 
     fn on_message(&mut self, channel: &Channel, payload: &Bytes, ctx: &mut Context<Self>) {
@@ -278,11 +304,7 @@ impl Bridge {
             Some(ForBridge::Marker {
                 announcement,
                 is_own,
-            }) => {
-                if let Some(translator) = &mut self.translator {
-                    translator.marker(&announcement, is_own);
-                }
-            }
+            }) => self.on_marker(&announcement, is_own),
             None => {}
         }
     }
@@ -419,19 +441,21 @@ impl Handler<Interest> for Bridge {
         let joined = |change: &&InterestChange| **change == InterestChange::JoinApplied;
         self.receiver.pending_joins -= interest.changes.iter().filter(joined).count();
         let vanished = self.vanished_logs(&interest.changes);
-        let ready = self.subscriber.follow(interest.worker, interest.changes);
+        let delivered = self.subscriber.follow(interest.worker, interest.changes);
         self.forget_logs(vanished);
-        self.follow_logs(&ready, ctx);
+        self.follow_logs(&delivered.rooms, ctx);
         let subscriptions = self.subscriber.rooms.channel_count() as i64;
         let metrics = self.directory.metrics();
         metrics.bus_subscriptions.set(subscriptions);
         let degraded = self.health.bus() == BusState::Down;
         let worker = Workers::only(interest.worker);
-        let ready = ready.into_iter().map(|name| (name, worker));
+        let ready = delivered.rooms.into_iter().map(|name| (name, worker));
         self.notify_ready(ready.collect(), degraded);
+        for namespace in &delivered.namespaces {
+            self.notify_namespace(namespace, worker);
+        }
         if degraded {
-            let waiting = self.subscriber.rooms.stop_waiting();
-            self.notify_ready(waiting, true);
+            self.stop_waiting();
         }
     }
 }

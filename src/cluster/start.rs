@@ -155,6 +155,8 @@ pub fn start_bridge(
     node: BridgeContext,
 ) -> StartedBridge {
     let ctx = Context::<Bridge>::new();
+    let subscriptions: Vec<_> = dialects.iter().map(|it| it.subscriptions()).collect();
+    let has_namespaces = subscriptions.iter().any(|it| it.per_namespace);
     let bus = Bus {
         publish: ctx.address().recipient(),
         reply: ctx.address().recipient(),
@@ -162,10 +164,8 @@ pub fn start_bridge(
         announce: ctx.address().recipient(),
         interest: ctx.address().recipient(),
         reached: ctx.address().recipient(),
-        every_socket: dialects.iter().any(|dialect| {
-            let subscriptions = dialect.subscriptions();
-            subscriptions.per_socket || subscriptions.per_namespace
-        }),
+        every_socket: has_namespaces || subscriptions.iter().any(|it| it.per_socket),
+        has_namespaces,
     };
     let directory = Directory::new(node.node, node.workers, Some(bus), node.metrics);
     let bridge = Bridge::new(BridgeParts {
@@ -180,6 +180,11 @@ pub fn start_bridge(
         command_observers: node.command_observers,
         server_events: node.server_events,
         translation_pause: config.translate.then(|| translation_pause(config)),
+        known_namespaces: config
+            .known_namespaces
+            .iter()
+            .map(|name| Namespace::from(name.as_str()))
+            .collect(),
         store: node.store,
         key_prefix: config.channel_prefix.clone(),
     });

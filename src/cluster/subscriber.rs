@@ -2,47 +2,44 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::dialect::{Dialect, Subscriptions};
+use super::namespaces::NamespaceSubscriptions;
 use super::subscriptions::{ChannelChanges, RoomName, RoomSubscriptions};
 use crate::broker::messages::{InterestChange, SocketPresence};
 use crate::bus::link::{Channel, Link};
 use crate::model::{Namespace, Room, WorkerIndex};
 
-/// Number of calls of [`Subscriber::release_namespaces`] after which a namespace without sockets is unsubscribed. Calls
-/// (`cluster::publish`) take less time.
-const ROUNDS_TO_RELEASE: u32 = 7;
-
 /// Keeps the subscriptions of the link in step with the rooms of this node.
 pub(super) struct Subscriber {
     link: Arc<dyn Link>,
     dialects: Vec<(Arc<dyn Dialect>, Subscriptions)>,
-    /// The subscribed namespaces, if a dialect has a channel for each namespace.
-    namespaces: HashMap<Namespace, NamespaceUse>,
+    /// Whether a dialect has channels for each namespace. Otherwise no namespace is subscribed.
+    has_namespaces: bool,
+    pub(super) namespaces: NamespaceSubscriptions,
     pub(super) rooms: RoomSubscriptions,
 }
 
-/// The sockets of a namespace.
+/// What the bus delivers already.
 #[derive(Debug, Default)]
-struct NamespaceUse {
-    sockets: usize,
-    /// Consecutive calls of [`Subscriber::release_namespaces`] that found no socket.
-    empty_rounds: u32,
+pub(super) struct Delivered {
+    pub(super) rooms: Vec<RoomName>,
+    pub(super) namespaces: Vec<Namespace>,
 }
 
 impl Subscriber {
     /// A subscriber without rooms.
     pub(super) fn new(link: Arc<dyn Link>, dialects: &[Arc<dyn Dialect>]) -> Self {
         let dialects = dialects.iter();
+        let dialects: Vec<_> = dialects
+            .map(|dialect| (Arc::clone(dialect), dialect.subscriptions()))
+            .collect();
         Self {
             link,
-            dialects: dialects
-                .map(|dialect| (Arc::clone(dialect), dialect.subscriptions()))
-                .collect(),
-            namespaces: HashMap::new(),
+            has_namespaces: dialects.iter().any(|(_, s)| s.per_namespace),
+            dialects,
+            namespaces: NamespaceSubscriptions::default(),
             rooms: RoomSubscriptions::default(),
         }
     }
@@ -54,24 +51,28 @@ impl Subscriber {
         self.link.subscribe(channels.collect());
     }
 
-    /// Follows changes of the rooms of a worker. Returns the rooms that the bus delivers already.
+    /// Follows changes of the rooms of a worker. Returns what the bus delivers already of that which the worker waits for.
     pub(super) fn follow(
         &mut self,
         worker: WorkerIndex,
         changes: Vec<InterestChange>,
-    ) -> Vec<RoomName> {
+    ) -> Delivered {
         let mut total = ChannelChanges::default();
-        let mut ready = Vec::new();
+        let mut delivered = Delivered::default();
         for change in changes {
-            ready.extend(self.follow_one(worker, change, &mut total));
+            self.follow_one(worker, change, &mut total, &mut delivered);
         }
-        if !total.unsubscribe.is_empty() {
-            self.link.unsubscribe(total.unsubscribe);
+        self.apply(total);
+        delivered
+    }
+
+    fn apply(&self, changes: ChannelChanges) {
+        if !changes.unsubscribe.is_empty() {
+            self.link.unsubscribe(changes.unsubscribe);
         }
-        if !total.subscribe.is_empty() {
-            self.link.subscribe(total.subscribe);
+        if !changes.subscribe.is_empty() {
+            self.link.subscribe(changes.subscribe);
         }
-        ready
     }
 
     fn follow_one(
@@ -79,17 +80,25 @@ impl Subscriber {
         worker: WorkerIndex,
         change: InterestChange,
         total: &mut ChannelChanges,
-    ) -> Option<RoomName> {
+        delivered: &mut Delivered,
+    ) {
         match change {
             InterestChange::RoomAppeared(namespace, room) => {
                 let channels = self.channels(&namespace, &room, |s| s.per_room);
                 let name = (namespace, room);
-                let ready = self.rooms.subscribe(name.clone(), worker, channels, total);
-                ready.then_some(name)
+                if self.rooms.subscribe(name.clone(), worker, channels, total) {
+                    delivered.rooms.push(name);
+                }
             }
             InterestChange::RoomVanished(namespace, room) => {
                 self.rooms.unsubscribe(&(namespace, room), worker, total);
-                None
+            }
+            InterestChange::NamespaceAwaited(namespace) => {
+                let channels = || namespace_channels(&self.dialects, &namespace);
+                let namespaces = &mut self.namespaces;
+                if namespaces.await_delivery(&namespace, worker, channels, total) {
+                    delivered.namespaces.push(namespace);
+                }
             }
             InterestChange::Socket(namespace, id, presence) => {
                 self.count_socket(&namespace, presence, total);
@@ -101,9 +110,8 @@ impl Subscriber {
                     }
                     SocketPresence::Disconnected => self.rooms.unsubscribe(&name, worker, total),
                 }
-                None
             }
-            InterestChange::JoinApplied => None,
+            InterestChange::JoinApplied => {}
         }
     }
 
@@ -124,46 +132,36 @@ impl Subscriber {
     /// The subscription is requested before the call is published, on another connection; if the call overtook it, a
     /// response would be missing and the call would end by its timeout.
     pub(super) fn hold_namespace(&mut self, namespace: &Namespace) {
-        if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
+        if !self.has_namespaces {
             return;
         }
-        match self.namespaces.entry(namespace.clone()) {
-            Entry::Occupied(mut entry) => entry.get_mut().empty_rounds = 0,
-            Entry::Vacant(entry) => {
-                entry.insert(NamespaceUse::default());
-                self.link.subscribe(self.namespace_channels(namespace));
-            }
+        let mut changes = ChannelChanges::default();
+        let channels = || namespace_channels(&self.dialects, namespace);
+        self.namespaces.keep(namespace, channels, &mut changes);
+        self.apply(changes);
+    }
+
+    /// Subscribes to the channels of namespaces until [`NamespaceSubscriptions::unpin_all`].
+    pub(super) fn pin_namespaces(&mut self, pinned: &[Namespace]) {
+        let mut changes = ChannelChanges::default();
+        for namespace in pinned {
+            let channels = || namespace_channels(&self.dialects, namespace);
+            self.namespaces.pin(namespace, channels, &mut changes);
         }
+        self.apply(changes);
     }
 
     /// Unsubscribes from the channels of namespaces that had no socket at the last calls. To be called at intervals.
     pub(super) fn release_namespaces(&mut self) {
-        let mut released = Vec::new();
-        self.namespaces.retain(|namespace, usage| {
-            usage.empty_rounds = match usage.sockets {
-                0 => usage.empty_rounds + 1,
-                _ => 0,
-            };
-            let is_over = usage.empty_rounds == ROUNDS_TO_RELEASE;
-            if is_over {
-                released.push(namespace.clone());
-            }
-            !is_over
-        });
+        let released = self.namespaces.release();
         let channels = released
             .iter()
-            .flat_map(|namespace| self.namespace_channels(namespace));
-        let channels: Vec<_> = channels.collect();
-        if !channels.is_empty() {
-            self.link.unsubscribe(channels);
-        }
-    }
-
-    fn namespace_channels(&self, namespace: &Namespace) -> Vec<Channel> {
-        let dialects = self.dialects.iter().filter(|(_, s)| s.per_namespace);
-        dialects
-            .flat_map(|(dialect, _)| dialect.namespace_channels(namespace))
-            .collect()
+            .flat_map(|namespace| namespace_channels(&self.dialects, namespace));
+        let unsubscribe = channels.collect();
+        self.apply(ChannelChanges {
+            unsubscribe,
+            ..ChannelChanges::default()
+        });
     }
 
     /// Subscribes to the channels of a namespace with its first socket.
@@ -173,29 +171,26 @@ impl Subscriber {
         presence: SocketPresence,
         total: &mut ChannelChanges,
     ) {
-        if !self.dialects.iter().any(|(_, s)| s.per_namespace) {
+        if !self.has_namespaces {
             return;
         }
-        let usage = match self.namespaces.entry(namespace.clone()) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(_) if presence == SocketPresence::Disconnected => return,
-            Entry::Vacant(entry) => {
-                entry.insert(NamespaceUse {
-                    sockets: 1,
-                    empty_rounds: 0,
-                });
-                let channels = self.namespace_channels(namespace);
-                return total.subscribe.extend(channels);
-            }
-        };
+        let channels = || namespace_channels(&self.dialects, namespace);
         match presence {
-            SocketPresence::Connected => {
-                usage.sockets += 1;
-                usage.empty_rounds = 0;
-            }
-            SocketPresence::Disconnected => usage.sockets = usage.sockets.saturating_sub(1),
+            SocketPresence::Connected => self.namespaces.connected(namespace, channels, total),
+            SocketPresence::Disconnected => self.namespaces.disconnected(namespace),
         }
     }
+}
+
+/// The channels of a namespace in the dialects that have any.
+fn namespace_channels(
+    dialects: &[(Arc<dyn Dialect>, Subscriptions)],
+    namespace: &Namespace,
+) -> Vec<Channel> {
+    let dialects = dialects.iter().filter(|(_, s)| s.per_namespace);
+    dialects
+        .flat_map(|(dialect, _)| dialect.namespace_channels(namespace))
+        .collect()
 }
 
 #[cfg(test)]
@@ -204,6 +199,7 @@ mod tests {
     use crate::bus::link::{LinkEvent, LinkEvents, Outgoing};
     use crate::bus::memory::Hub;
     use crate::cluster::dialect::{DecodeError, EncodeError, Inbound, Outbound};
+    use crate::cluster::namespaces::ROUNDS_TO_RELEASE;
     use crate::model::random::OsRandom;
     use crate::model::{DialectId, NodeId, SocketId};
     use bytes::Bytes;

@@ -213,6 +213,30 @@ impl Session {
         }
     }
 
+    /// Connects a socket that is accepted, once the bus delivers to its namespace.
+    pub(super) fn complete_connect(
+        &mut self,
+        invocation: Invocation,
+        effects: Effects,
+        ctx: &mut Context<Self>,
+    ) {
+        let namespace = self.connection.namespace(invocation.slot);
+        let ready = namespace.and_then(|namespace| self.worker.shard.await_namespace(namespace));
+        let Some(ready) = ready else {
+            return self.open_session(invocation, effects, ctx);
+        };
+        if let Some(socket) = self.socket_mut(invocation.slot) {
+            socket.busy = true;
+        }
+        ctx.spawn(ready.into_actor(self).map(move |_, session, ctx| {
+            // The client may have left the namespace meanwhile.
+            let socket = session.socket(invocation.slot).map(|socket| socket.id);
+            if socket == Some(invocation.socket) && !session.has_ended() {
+                session.open_session(invocation, effects, ctx);
+            }
+        }));
+    }
+
     /// Connects a socket that is accepted. It is registered before its CONNECT response is sent, so that it misses
     /// nothing emitted after the response.
     pub(super) fn register_socket(

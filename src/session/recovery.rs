@@ -33,7 +33,7 @@ pub(super) struct Continuing {
 
 impl Session {
     /// Connects a socket that is accepted. If its client takes part in recovery, its session is opened first.
-    pub(super) fn complete_connect(
+    pub(super) fn open_session(
         &mut self,
         invocation: Invocation,
         effects: Effects,

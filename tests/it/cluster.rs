@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roomwire::bus::memory::{Faults, Hub};
+use roomwire::bus::link::{Channel, Link, Outgoing};
+use roomwire::bus::memory::{Faults, Hub, MemberId};
 use roomwire::model::{Command, Namespace, Room};
+use roomwire::msgpack::write_value;
 use roomwire::server::BusHandles;
 use roomwire::store::MemoryStore;
 
@@ -144,6 +146,101 @@ async fn a_join_is_acknowledged_once_its_room_is_subscribed_and_blocks_no_other_
         0,
         "one subscription serves all"
     );
+}
+
+/// A node in a cluster with servers in Node, and its link.
+async fn slow_node(hub: &Hub) -> (TestServer, Arc<SlowLink>, MemberId) {
+    let (link, events) = hub.join();
+    let member = link.member();
+    let slow = SlowLink::new(link);
+    let handles = BusHandles::new(
+        Arc::clone(&slow) as _,
+        events,
+        Arc::new(MemoryStore::default()),
+    );
+    let settings = config(&[("BUS__NODE_ADAPTER", "pubsub")]);
+    let server = TestServer::configured(settings, Some(handles)).await;
+    server.readyz("bus: up").await;
+    (server, slow, member)
+}
+
+/// Publishes an emit to all clients as a server in Node does.
+fn emit_as_server(hub: &Hub, number: u32) {
+    let message =
+        format!(r#"["server",{{"type":2,"data":["n",{number}],"nsp":"/"}},{{"rooms":[]}}]"#);
+    let mut payload = Vec::new();
+    write_value(&message, &[], &mut payload);
+    let (link, _events) = hub.join();
+    link.publish(vec![Outgoing {
+        channel: Channel::from("socket.io#/#"),
+        payload: payload.into(),
+        volatile: false,
+        translation: None,
+        log: None,
+    }]);
+}
+
+#[actix_rt::test]
+async fn a_connect_is_accepted_once_its_namespace_is_subscribed() {
+    let hub = Hub::default();
+    let (server, slow, _) = slow_node(&hub).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(server.websocket().await);
+    }
+    slow.hold();
+    for client in &mut clients {
+        client.send("40").await;
+    }
+    // Four channels of the namespace, for both workers.
+    eventually("the subscription", || slow.pending_subscriptions() == 4).await;
+    // One of the clients ends its session before it is connected.
+    let mut gone = clients.pop().unwrap();
+    gone.send("1").await;
+    gone.rest().await;
+    for client in &mut clients {
+        client.send("40/none,").await;
+        client
+            .expect(r#"44/none,{"message":"Invalid namespace"}"#)
+            .await;
+    }
+    assert_eq!(server.metrics().sockets.get(), 0);
+    slow.release();
+    for client in &mut clients {
+        assert!(client.text().await.starts_with(r#"40{"sid":""#));
+    }
+    emit_as_server(&hub, 1);
+    for client in &mut clients {
+        client.expect(r#"42["n",1]"#).await;
+    }
+    // Those that follow do not wait, on either worker.
+    slow.hold();
+    for _ in 0..4 {
+        let mut client = server.websocket().await;
+        client.connect("/").await;
+        emit_as_server(&hub, 2);
+        client.expect(r#"42["n",2]"#).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_connect_does_not_wait_for_its_namespace_while_the_bus_is_away() {
+    let hub = Hub::default();
+    let (server, slow, member) = slow_node(&hub).await;
+    let (mut waiting, mut late) = (server.websocket().await, server.websocket().await);
+    slow.hold();
+    waiting.send("40").await;
+    eventually("the subscription", || slow.pending_subscriptions() == 4).await;
+    hub.cut(member);
+    assert!(waiting.text().await.starts_with(r#"40{"sid":""#));
+    late.connect("/").await;
+    slow.release();
+    hub.heal(member);
+    server.readyz("bus: up").await;
+    emit_as_server(&hub, 1);
+    for client in [&mut waiting, &mut late] {
+        client.expect(r#"42["n",1]"#).await;
+    }
 }
 
 #[actix_rt::test]

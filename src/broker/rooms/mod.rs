@@ -220,6 +220,11 @@ impl Rooms {
         ids.find(id, &self.sockets)
     }
 
+    /// Whether a namespace has sockets on this worker.
+    pub fn has_namespace(&self, namespace: &Namespace) -> bool {
+        self.namespace_keys.contains_key(namespace)
+    }
+
     /// Whether a room has members on this worker.
     pub fn has_room(&self, namespace: &Namespace, room: &Room) -> bool {
         let key = self.namespace_keys.get(namespace);

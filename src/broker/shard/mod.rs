@@ -6,6 +6,7 @@
 mod calls;
 mod dispatch;
 mod holds;
+mod namespaces;
 mod queries;
 mod replay;
 mod replays;

@@ -3,6 +3,7 @@
 use actix::Recipient;
 use hashbrown::HashMap;
 use log::warn;
+use tokio::sync::oneshot;
 
 use super::replays::Replays;
 use crate::broker::acks::Acks;
@@ -39,6 +40,8 @@ pub struct State {
     pub lanes: Lanes,
     pub acks: Acks,
     pub joins: Joins,
+    /// Sockets that wait until the bus delivers to their namespace.
+    pub awaited_namespaces: HashMap<Namespace, Vec<oneshot::Sender<()>>>,
     pub calls: Calls,
     pub queries: Queries,
     /// Number of the next call that a session of this worker starts.
@@ -73,6 +76,7 @@ impl State {
             lanes: Lanes::new(limits.outbox, share),
             acks: Acks::new(limits.pending_acks),
             joins: Joins::default(),
+            awaited_namespaces: HashMap::new(),
             calls: Calls::default(),
             queries: Queries::default(),
             next_call: 0,

@@ -96,7 +96,8 @@ pub struct Subscriptions {
     /// [`Dialect::namespace_channels`] while the node has sockets in the namespace.
     pub per_namespace: bool,
     /// Of a dialect whose messages are translated to the others (`cluster::translation`): the patterns of its channels,
-    /// which the translating node subscribes to. Empty if all its messages arrive on the channels of `always`.
+    /// which the translating node subscribes to. Empty if all its messages arrive on the channels of `always` and of
+    /// namespaces.
     pub translated: Option<Vec<Channel>>,
 }
 

@@ -7,6 +7,7 @@
 //! patterns.
 
 mod lease;
+mod namespaces;
 mod replies;
 mod turn;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use log::{debug, info, warn};
 use tokio::sync::{Notify, watch};
 
+use self::namespaces::TranslatedNamespaces;
 use self::replies::PendingReplies;
 use self::turn::TranslationTurn;
 use super::dialect::{Dialect, Inbound};
@@ -25,7 +27,10 @@ use super::publish::Publisher;
 use crate::bus::link::{Channel, Link, LinkEvent};
 use crate::clock::now;
 use crate::logging::Burst;
-use crate::model::{AckReply, AckToken, Announcement, Command, Emit, NodeId, ReplyTo, shorten_ids};
+use crate::model::{
+    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, ReplyTo,
+    shorten_ids,
+};
 
 pub(super) use self::lease::HoldsLease;
 pub(super) use self::lease::TranslationLease;
@@ -43,6 +48,8 @@ pub(super) struct TranslatorParts {
     pub(super) dialects: Arc<[Arc<dyn Dialect>]>,
     /// `socket.max_depth`: emits whose JSON is deeper are not translated.
     pub(super) max_depth: usize,
+    /// The namespaces that the configuration names.
+    pub(super) namespaces: Vec<Namespace>,
     /// A random number.
     pub(super) random: u64,
     /// How long after its marker this node begins.
@@ -61,8 +68,14 @@ pub(super) struct Translator {
     /// The channels that are subscribed to by name and whose messages are translated.
     always: HashSet<Channel>,
     patterns: Vec<Channel>,
-    /// Whether the link has been requested to subscribe to the patterns, and those that the bus has not confirmed.
-    subscription: Option<Vec<Channel>>,
+    /// The dialects without patterns: everything that arrives by name is translated.
+    by_name: Vec<DialectId>,
+    /// Whether the node must subscribe to namespaces by name.
+    needs_namespaces: bool,
+    namespaces: TranslatedNamespaces,
+    /// Whether the link has been requested to subscribe to the patterns and the configured namespaces, and those of their
+    /// channels that the bus has not confirmed.
+    subscription: Option<HashSet<Channel>>,
     resign: Arc<Notify>,
 }
 
@@ -70,11 +83,16 @@ impl Translator {
     /// The translator of a node, if its dialects have something to translate.
     pub(super) fn new(parts: TranslatorParts) -> Option<Self> {
         let (mut always, mut patterns, mut dialects) = (HashSet::new(), Vec::new(), 0);
+        let (mut by_name, mut needs_namespaces) = (Vec::new(), false);
         for dialect in parts.dialects.iter().skip(1) {
             let subscriptions = dialect.subscriptions();
             if let Some(of_dialect) = subscriptions.translated {
                 dialects += 1;
                 always.extend(subscriptions.always);
+                if of_dialect.is_empty() {
+                    by_name.push(dialect.id());
+                    needs_namespaces |= subscriptions.per_namespace;
+                }
                 patterns.extend(of_dialect);
             }
         }
@@ -85,6 +103,9 @@ impl Translator {
             replies: PendingReplies::new(parts.random as u32),
             always,
             patterns,
+            by_name,
+            needs_namespaces,
+            namespaces: TranslatedNamespaces::default(),
             subscription: None,
             resign: Arc::default(),
             parts,
@@ -98,13 +119,10 @@ impl Translator {
 
     /// This node holds the lease. Returns the marker to publish, if it has not been received yet.
     pub(super) fn holds_lease(&mut self, lease: HoldsLease) -> Option<Announcement> {
-        let subscription = self.subscription.get_or_insert_with(|| {
-            if !self.patterns.is_empty() {
-                self.parts.link.subscribe_patterns(self.patterns.clone());
-            }
-            self.patterns.clone()
-        });
-        if !subscription.is_empty() {
+        if self.subscription.is_none() {
+            self.subscription = Some(self.subscribe());
+        }
+        if self.subscription.as_ref().is_some_and(|it| !it.is_empty()) {
             return None;
         }
         let number = self.turn.holds_lease(lease.requested)?;
@@ -112,6 +130,36 @@ impl Translator {
             topic: TOPIC.into(),
             body: Bytes::copy_from_slice(&number.to_be_bytes()),
         })
+    }
+
+    /// Subscribes to what this node needs before it can translate. Returns the channels and patterns that the bus must
+    /// confirm.
+    fn subscribe(&mut self) -> HashSet<Channel> {
+        let mut unconfirmed = HashSet::new();
+        if !self.patterns.is_empty() {
+            self.parts.link.subscribe_patterns(self.patterns.clone());
+            unconfirmed.extend(self.patterns.iter().cloned());
+        }
+        if self.needs_namespaces {
+            let mut channels = Vec::new();
+            for namespace in &self.parts.namespaces {
+                self.namespaces.note(namespace);
+                for dialect in &*self.parts.dialects {
+                    if self.by_name.contains(&dialect.id()) {
+                        channels.extend(dialect.namespace_channels(namespace));
+                    }
+                }
+            }
+            unconfirmed.extend(channels.iter().cloned());
+            // Those that are subscribed already are confirmed as well.
+            self.parts.link.subscribe(channels);
+        }
+        unconfirmed
+    }
+
+    /// The namespaces to subscribe to from now on, until another node translates.
+    pub(super) fn namespaces_due(&mut self) -> Vec<Namespace> {
+        self.namespaces.take_due()
     }
 
     /// Received a marker of this node or another one.
@@ -133,20 +181,23 @@ impl Translator {
         if self.subscription.take().is_some() && !self.patterns.is_empty() {
             self.parts.link.unsubscribe_patterns(self.patterns.clone());
         }
+        self.namespaces.clear();
     }
 
     /// Follows the state of the link, and translates messages that it received by patterns.
     pub(super) fn on_event(&mut self, event: &LinkEvent, publisher: &Publisher) {
         match event {
             LinkEvent::Matched { channel, payload } => self.matched(channel, payload, publisher),
-            LinkEvent::PatternsSubscribed(confirmed) => {
-                if let Some(unconfirmed) = &mut self.subscription {
-                    unconfirmed.retain(|pattern| !confirmed.contains(pattern));
+            LinkEvent::PatternsSubscribed(confirmed) | LinkEvent::Subscribed(confirmed) => {
+                if let Some(unconfirmed) = &mut self.subscription
+                    && !unconfirmed.is_empty()
+                {
+                    unconfirmed.retain(|channel| !confirmed.contains(channel));
                 }
             }
             LinkEvent::Up => {
-                // Every requested pattern is subscribed.
-                self.subscription.iter_mut().for_each(Vec::clear);
+                // Every requested channel and pattern is subscribed.
+                self.subscription.iter_mut().for_each(HashSet::clear);
                 self.lose_place();
             }
             LinkEvent::Down { .. }
@@ -184,7 +235,7 @@ impl Translator {
         (channel, message): (&Channel, &Bytes),
         publisher: &Publisher,
     ) {
-        if self.always.contains(channel) {
+        if self.always.contains(channel) || self.by_name.contains(&dialect.id()) {
             self.translate(inbound, dialect, (channel, message), publisher);
         }
     }
@@ -226,6 +277,7 @@ impl Translator {
                 report_other_cluster(channel);
             }
             Inbound::Command(command) => {
+                self.note_namespace(command.namespace());
                 let command = self.with_own_token(command);
                 if let Some(command) = command {
                     publisher.publish_translated(&command, dialect.id());
@@ -242,6 +294,13 @@ impl Translator {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A foreign program uses a namespace.
+    fn note_namespace(&mut self, namespace: &Namespace) {
+        if self.needs_namespaces {
+            self.namespaces.note(namespace);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::config::checker::Checker;
 use crate::config::net::SecretUrl;
+use crate::config::pattern::Pattern;
 use crate::config::problem::{Origin, Problem};
 use crate::config::redis_url;
-use crate::config::tables::{BusConfig, Config, NodeAdapter, SentinelConfig};
+use crate::config::tables::{BusConfig, Config, NodeAdapter, RoomChannels, SentinelConfig};
 
 /// Bytes besides the largest message of a client: headers of the bus, of a forwarded request, of a packet.
 const MESSAGE_OVERHEAD: usize = 16 << 10;
@@ -25,14 +26,25 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
         &mut bus.message_limit,
         2 * max_payload + 4 * MESSAGE_OVERHEAD,
     );
-    let is_translated = !matches!(bus.node_adapter, NodeAdapter::None | NodeAdapter::Sharded);
-    let has_several_kinds = bus.python && is_translated;
+    let has_several_kinds = bus.python && has_translated_adapter(bus);
     checker.resolve("bus.translate", &mut bus.translate, has_several_kinds);
     let database = bus.redis_url.as_ref().map_or(0, SecretUrl::database);
     bus.channel_prefix = format!("{}:{database}", bus.prefix);
+    let namespaces = config.socket.namespaces.iter().map(Pattern::as_str);
+    let names = namespaces.filter(|name| !name.contains('*'));
+    bus.known_namespaces = names.map(str::to_owned).collect();
     bus.tls_identity = bus.tls_cert.clone().zip(bus.tls_key.clone());
     bus.sentinel = sentinel(bus, checker);
     redis_options(bus, checker);
+}
+
+/// Whether messages of programs in Node can be translated. Redis has no patterns for the sharded channels of rooms.
+fn has_translated_adapter(bus: &BusConfig) -> bool {
+    match bus.node_adapter {
+        NodeAdapter::None => false,
+        NodeAdapter::Sharded => bus.node_room_channels == RoomChannels::None,
+        NodeAdapter::Emitters | NodeAdapter::PubSub | NodeAdapter::Streams => true,
+    }
 }
 
 /// Applies the options in the query of the URL: files only where no key names one, the timeout always.
@@ -75,6 +87,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
         );
         checker.reject("bus.message_limit", message);
     }
+    translation(bus, checker);
     if let Some(url) = &bus.redis_url {
         return redis(bus, url, checker);
     }
@@ -97,6 +110,24 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     } else if bus.node_adapter != NodeAdapter::None {
         checker.warn("bus.node_adapter", "has no effect without bus.redis_url");
     }
+}
+
+/// Translation needs two kinds of foreign programs.
+fn translation(bus: &BusConfig, checker: &mut Checker<'_, '_>) {
+    let keys = ["bus.translate", "bus.python", "bus.node_adapter"];
+    if !bus.translate || !checker.sound(&keys) {
+        return;
+    }
+    let message = match (bus.python, has_translated_adapter(bus)) {
+        (true, true) => return,
+        (false, true) => "has no effect without bus.python",
+        (_, false) if bus.node_adapter == NodeAdapter::Sharded => {
+            "has no effect with bus.node_adapter = \"sharded\", unless bus.python is on and bus.node_room_channels is \"none\""
+        }
+        (false, false) => "has no effect without bus.python and bus.node_adapter",
+        (true, false) => "has no effect without bus.node_adapter",
+    };
+    checker.warn("bus.translate", message);
 }
 
 fn tls_files(bus: &BusConfig, checker: &mut Checker<'_, '_>) {

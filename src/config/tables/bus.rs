@@ -75,7 +75,8 @@ table! {
         /// these namespaces then take their way through the stream (docs/bus.md#nodejs).
         node_sessions: bool = false, flag();
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
-        /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`, except `sharded`.
+        /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`; with `sharded` only if
+        /// `bus.node_room_channels` is `none`.
         translate: bool = "auto", switch().or_auto();
         /// Size limit of a message on the bus. `auto` = twice `engine.max_payload` plus 64 KiB.
         message_limit: usize = "auto", size(1..).or_auto();
@@ -104,6 +105,8 @@ table! {
         shared_namespaces: Vec<String>,
         /// The messages in JSON that become events: the entries of `json`, and those that other tables configure.
         json_sources: Vec<JsonSource>,
+        /// Those of `socket.namespaces` that are names, not patterns.
+        known_namespaces: Vec<String>,
         /// `tls_cert` and `tls_key`.
         tls_identity: Option<(PathBuf, PathBuf)>,
         /// The Sentinels; never together with `cluster`. `None` = the URL names the master.

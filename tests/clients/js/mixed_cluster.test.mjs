@@ -165,6 +165,11 @@ function seeded(seed) {
   };
 }
 
+/** When a server in Node could not publish. */
+function notPublished(member) {
+  return [...member.program.output.matchAll(/not published at (\d+)/g)].map(([, time]) => Number(time));
+}
+
 describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
   const seed = Number(process.env.MIXED_SEED ?? Date.now() % 2 ** 31);
   let it;
@@ -179,39 +184,76 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
 
     let streams = true;
     const sent = {};
+    const failed = new Set();
     const emitting = it.kinds.map(async (member) => {
       for (sent[member.name] = 0; streams; sent[member.name] += 1) {
-        await emit(member, { rooms: ["stream"], event: `stream of ${member.name}`, args: [sent[member.name]] }).catch(() => sleep(50));
+        const number = sent[member.name];
+        await emit(member, { rooms: ["stream"], event: `stream of ${member.name}`, args: [number] }).catch(() => {
+          failed.add(`${member.name} ${number}`);
+          return sleep(50);
+        });
         await sleep(5 + 20 * random());
       }
     });
+    const numbers = (guest, member) => guest.of(`stream of ${member.name}`).map(([number]) => number);
+
+    /** Everything that each member sent between these two states of `sent`, while all of them worked, reaches each guest. */
+    async function allArrived(from, to) {
+      for (const member of it.kinds) {
+        const [first, next] = [from[member.name] + 1, to[member.name]];
+        assert.ok(next > first, `${member.name} sent nothing`);
+        for (let number = first; number < next; number += 1) assert.ok(!failed.has(`${member.name} ${number}`), `${number} of ${member.name} failed`);
+        for (const guest of guests) {
+          const lost = () => {
+            const received = new Set(numbers(guest, member));
+            return Array.from({ length: next - first }, (_, index) => first + index).filter((number) => !received.has(number));
+          };
+          await until("all arrived", () => lost().length === 0, 10_000).catch(() => {
+            assert.fail(`${lost()} of ${first} to ${next - 1} from ${member.name} are lost at ${guest.member.name}`);
+          });
+        }
+      }
+    }
 
     const victims = [...it.members, it.redis, it.members[3 + Math.floor(2 * random())], it.redis]
       .map((victim) => [random(), victim])
       .sort(([left], [right]) => left - right)
       .map(([, victim]) => victim);
     const killed = new Map();
+    const outages = [];
+    const unpublished = [];
     for (const victim of victims) {
+      const from = { ...sent };
       await sleep(500 + 1000 * random());
+      await allArrived(from, { ...sent });
       t.diagnostic(`kill -9 ${victim.name ?? "redis"}`);
       killed.set(victim, (killed.get(victim) ?? 0) + 1);
+      const began = Date.now();
       await victim.kill();
+      unpublished.push(...notPublished(victim));
       await sleep(1500 * random());
       await victim.restart();
       for (const guest of guests) await guest.connected();
       await it.allReach(guests, "/", ["stream"]);
+      if (victim === it.redis) outages.push([began, Date.now()]);
     }
+    const from = { ...sent };
+    await sleep(500);
     streams = false;
     await Promise.all(emitting);
-    await it.allReach(guests, "/", ["stream"]);
+    await allArrived(from, sent);
+    for (const member of it.members) unpublished.push(...notPublished(member));
+    for (const time of unpublished) {
+      assert.ok(outages.some(([began, ended]) => began <= time && time <= ended), `not published at ${time}, outages ${JSON.stringify(outages)}`);
+    }
 
     for (const guest of guests) {
       for (const member of it.kinds) {
-        const received = guest.of(`stream of ${member.name}`).map(([number]) => number);
+        const received = numbers(guest, member);
         const share = `${received.length} of ${sent[member.name]} from ${member.name} at ${guest.member.name}`;
         t.diagnostic(share);
         assert.equal(new Set(received).size, received.length, `twice: ${share}`);
-        assert.ok(received.length > sent[member.name] / 10, share);
+        assert.ok(received.every((number, index) => index === 0 || received[index - 1] < number), `out of order: ${received}`);
       }
       // Only the connections to a server that was killed ended.
       assert.equal(guest.ends.length, killed.get(guest.member) ?? 0, `${guest.member.name}: ${guest.ends}`);

@@ -8,7 +8,7 @@ import { ROOT } from "./settings.mjs";
 import { until, within } from "./wait.mjs";
 
 const KEY = "key-of-the-cluster-0123456789";
-/** The adapter of the servers in Node: pubsub or streams. */
+/** The adapter of the servers in Node: pubsub, streams or sharded. */
 const ADAPTER = process.env.MIXED_ADAPTER || "pubsub";
 /** The interpreter with python-socketio; scripts/test installs it. */
 const PYTHON = process.env.PYTHON || path.join(ROOT, ".work/venv/bin/python");
@@ -19,6 +19,7 @@ const SETTINGS = {
   ROOMWIRE_API__PUBLIC: "true",
   ROOMWIRE_BUS__PYTHON: "on",
   ROOMWIRE_BUS__NODE_ADAPTER: ADAPTER,
+  ROOMWIRE_BUS__NODE_ROOM_CHANNELS: "none", // of the sharded adapter in its mode "static", the only one that is translated
 };
 
 /** A stock server in a process of its own. */

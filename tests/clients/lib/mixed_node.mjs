@@ -2,15 +2,15 @@
 // POST /control executes what the tests request (lib/mixed.mjs); tests/clients/py/mixed_server.py has the same requests.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
-import { createAdapter } from "@socket.io/redis-adapter";
+import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
 const [, , kind, port, url] = process.argv;
 // The adapter does not await what it publishes: without this a server ends when Redis does. Messages that it cannot decode
-// are exceptions, which still end it.
-process.on("unhandledRejection", (error) => console.error(`not published: ${error}`));
+// are exceptions, which still end it. The tests verify that this happens only while Redis is away.
+process.on("unhandledRejection", (error) => console.error(`not published at ${Date.now()}: ${error}`));
 const connections = [];
 for (let i = 0; i < 2; i += 1) {
   const connection = createClient({ url });
@@ -61,8 +61,12 @@ const http = createServer(async (request, response) => {
     response.end(String(error));
   }
 });
-const adapter = kind === "streams" ? createStreamsAdapter(connections[0]) : createAdapter(...connections);
-const io = new Server(http, { adapter });
+const adapters = {
+  pubsub: () => createAdapter(...connections),
+  sharded: () => createShardedAdapter(...connections, { subscriptionMode: "static" }),
+  streams: () => createStreamsAdapter(connections[0]),
+};
+const io = new Server(http, { adapter: adapters[kind]() });
 for (const namespace of ["/", "/custom"]) {
   io.of(namespace).on("connection", (socket) => {
     socket.on("roomwire:join", async (room, respond) => {

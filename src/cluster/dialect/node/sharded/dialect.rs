@@ -8,7 +8,7 @@ use super::DIALECT;
 use super::channels::ShardedChannels;
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
-use crate::cluster::dialect::node::members::ClusterMembers;
+use crate::cluster::dialect::node::members::{ClusterMembers, is_of_roomwire};
 use crate::cluster::dialect::node::message::decode;
 use crate::cluster::dialect::{
     DecodeError, Dialect, EncodeError, Inbound, Outbound, Subscriptions,
@@ -72,7 +72,8 @@ impl Dialect for ShardedDialect {
             per_room: self.channels.has_rooms(),
             per_socket: self.channels.has_sockets(),
             per_namespace: true,
-            ..Subscriptions::default()
+            // There are no patterns for the channels of rooms.
+            translated: (!self.channels.has_rooms()).then(Vec::new),
         }
     }
 
@@ -106,6 +107,11 @@ impl Dialect for ShardedDialect {
             return Ok(Inbound::Ignored);
         }
         Ok(self.exchange.inbound(message))
+    }
+
+    fn is_of_roomwire(&self, _channel: &Channel, message: &Bytes) -> bool {
+        let message = decode(message, self.message_limit);
+        message.is_ok_and(|message| is_of_roomwire(&message.uid))
     }
 
     fn counts_receivers(&self) -> bool {
