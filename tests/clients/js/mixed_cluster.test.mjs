@@ -195,6 +195,7 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
         await sleep(5 + 20 * random());
       }
     });
+    const healthy = new Set();
     const numbers = (guest, member) => guest.of(`stream of ${member.name}`).map(([number]) => number);
 
     /** Everything that each member sent between these two states of `sent`, while all of them worked, reaches each guest. */
@@ -202,7 +203,10 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
       for (const member of it.kinds) {
         const [first, next] = [from[member.name] + 1, to[member.name]];
         assert.ok(next > first, `${member.name} sent nothing`);
-        for (let number = first; number < next; number += 1) assert.ok(!failed.has(`${member.name} ${number}`), `${number} of ${member.name} failed`);
+        for (let number = first; number < next; number += 1) {
+        healthy.add(`${member.name} ${number}`);
+        assert.ok(!failed.has(`${member.name} ${number}`), `${number} of ${member.name} failed`);
+      }
         for (const guest of guests) {
           const lost = () => {
             const received = new Set(numbers(guest, member));
@@ -253,7 +257,9 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
         const share = `${received.length} of ${sent[member.name]} from ${member.name} at ${guest.member.name}`;
         t.diagnostic(share);
         assert.equal(new Set(received).size, received.length, `twice: ${share}`);
-        assert.ok(received.every((number, index) => index === 0 || received[index - 1] < number), `out of order: ${received}`);
+        // What was sent while a member or Redis was away may be lost, or arrive late.
+        const inOrder = received.filter((number) => healthy.has(`${member.name} ${number}`));
+        assert.ok(inOrder.every((number, index) => index === 0 || inOrder[index - 1] < number), `out of order: ${inOrder}`);
       }
       // Only the connections to a server that was killed ended.
       assert.equal(guest.ends.length, killed.get(guest.member) ?? 0, `${guest.member.name}: ${guest.ends}`);
