@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { instrument } from "@socket.io/admin-ui";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import IoRedis from "ioredis";
-import { collect, emitWithAck } from "../lib/client.mjs";
+import { client, collect, connected, emitWithAck, once, TRAVELS } from "../lib/client.mjs";
 import { clients, nodeCluster, operations } from "../lib/node_cluster.mjs";
 import { HOST } from "../lib/processes.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
@@ -99,6 +100,63 @@ describe("pub/sub adapter", WATCHDOG, () => {
     }
     const answers = await within("acks", it.servers[0].io.timeout(4000).emitWithAck("ask", "alive"));
     assert.equal(answers.length, 4);
+  });
+
+  test("the Admin UI of a server shows the sockets of nodes, and acts on them", async (t) => {
+    const [{ io, url }] = it.servers;
+    const timers = t.mock.method(globalThis, "setInterval");
+    instrument(io, { auth: false, mode: "development" });
+    timers.mock.restore();
+    // It would publish statistics after the server has stopped.
+    t.after(() => timers.mock.calls.forEach(({ result }) => clearInterval(result)));
+    const sockets = await clients(t, it);
+    const ids = sockets.map(({ id }) => id);
+    const page = client(t, url, TRAVELS["websocket only"], "/admin");
+    const all = once(page, "all_sockets");
+    const config = once(page, "config");
+    await connected(page);
+    assert.deepEqual((await config)[0].supportedFeatures.slice(0, 4), ["EMIT", "JOIN", "LEAVE", "DISCONNECT"]);
+    const [shown] = await all;
+    const clientsShown = shown.filter(({ nsp }) => nsp === "/");
+    assert.deepEqual(sorted(clientsShown.map(({ id }) => id)), sorted(ids));
+    for (const [index, id] of ids.entries()) {
+      const { clientId, transport, data, handshake, rooms } = clientsShown.find((it) => it.id === id);
+      assert.ok(rooms.includes(id), JSON.stringify(rooms));
+      assert.deepEqual(data, {});
+      // Only a server with the Admin UI adds these to the data of its sockets.
+      assert.equal(typeof clientId, index === 0 ? "string" : "undefined");
+      assert.equal(transport, index === 0 ? "websocket" : undefined);
+      const { address, headers, query, issued, secure, time, url: path, xdomain } = handshake;
+      assert.equal(typeof address, "string");
+      assert.equal(typeof headers, "object");
+      assert.equal(typeof query, "object");
+      assert.ok(Number.isFinite(issued) && !Number.isNaN(Date.parse(time)), `${issued} ${time}`);
+      assert.equal(typeof path, "string");
+      assert.deepEqual([secure, typeof xdomain], [false, "boolean"]);
+    }
+
+    const ofNode = sockets[2];
+    const rooms = async () => (await it.servers[1].io.in(ofNode.id).fetchSockets()).flatMap((socket) => [...socket.rooms]);
+    page.emit("join", "/", "by-admin", ofNode.id);
+    await until("joined", async () => (await rooms()).includes("by-admin"));
+    const inRoom = collect(ofNode, "of-room");
+    page.emit("emit", "/", "by-admin", "of-room", 1, { two: [2] });
+    assert.deepEqual(await inRoom.next(), [1, { two: [2] }]);
+    page.emit("emit", "/", undefined, "news", "to all");
+    for (const socket of sockets) assert.deepEqual(await socket.inbox.next(), ["to all"]);
+    page.emit("leave", "/", "by-admin", ofNode.id);
+    await until("left", async () => !(await rooms()).includes("by-admin"));
+    page.emit("join", "/", "everybody");
+    const members = async () => (await it.servers[1].io.in("everybody").fetchSockets()).map(({ id }) => id);
+    await until("all joined", async () => (await members()).length === 4);
+    const ended = once(ofNode, "disconnect");
+    page.emit("_disconnect", "/", false, ofNode.id);
+    assert.equal((await ended)[0], "io server disconnect");
+    const closed = once(sockets[3], "disconnect");
+    page.emit("_disconnect", "/", true, sockets[3].id);
+    assert.equal((await closed)[0], "io server disconnect");
+    await until("the others remain", async () => (await members()).length === 2);
+    assert.ok(sockets[0].connected && sockets[1].connected && page.connected);
   });
 });
 
