@@ -13,7 +13,7 @@ use super::messages::{
     Dispatch, Interest, Publish, PublishAnnouncement, PublishQuery, PublishReply, ReachReport,
     ReachedSockets, ShardAddress, weight,
 };
-use crate::history::{History, LogTargets};
+use crate::history::{History, Logs};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
 use crate::model::{
@@ -150,7 +150,7 @@ impl Directory {
     }
 
     /// Publishes a command of this node that is appended to logs. This node too receives it from the bus.
-    pub(super) fn publish_logged(&self, command: Arc<Command>, logs: LogTargets) {
+    pub(super) fn publish_logged(&self, command: Arc<Command>, logs: Logs) {
         if let Some(bus) = &self.bus {
             self.backlog_grew(self.bridge_index(), weight(&command));
             let logs = Some(logs);
@@ -229,7 +229,7 @@ impl Directory {
             return false;
         };
         let history = self.history().filter(|_| emit.ack.is_none());
-        history.is_some_and(|history| history.rooms().contains(&emit.to.namespace, room))
+        history.is_some_and(|history| history.keeps(&emit.to.namespace, room))
     }
 
     /// The addresses of the bridge; `None` for a node without a bus.

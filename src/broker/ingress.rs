@@ -14,7 +14,7 @@ use super::messages::{
     CancelGather, PublishAnnouncement, PublishQuery, RunQuery, ShardAddress, StartCall, StartQuery,
 };
 use crate::clock;
-use crate::history::{History, LogTargets};
+use crate::history::{History, Logs};
 use crate::metrics::labels::Origin;
 use crate::model::{
     AckReply, AckToken, Announcement, AnnouncementListener, Command, Emit, NodeId, Query,
@@ -67,8 +67,8 @@ impl Ingress {
     /// Applies a command on every worker that it may concern. A command of [`Origin::Local`] enters the cluster here and is
     /// published as well; a command of [`Origin::Bus`] has been published by another node already.
     pub fn dispatch(&self, command: Command, origin: Origin) {
-        if let Some((history, targets)) = self.log_targets(&command, origin) {
-            return logged::dispatch(&self.directory, history, Arc::new(command), targets);
+        if let Some((history, logs)) = self.log_targets(&command, origin) {
+            return logged::dispatch(&self.directory, history, Arc::new(command), logs);
         }
         let owner = self.directory.owner(&command);
         let targets = self.directory.workers_of(owner);
@@ -82,7 +82,7 @@ impl Ingress {
     }
 
     /// The logs that a command which enters here is appended to.
-    fn log_targets(&self, command: &Command, origin: Origin) -> Option<(&History, LogTargets)> {
+    fn log_targets(&self, command: &Command, origin: Origin) -> Option<(&History, Logs)> {
         let history = self
             .directory
             .history()
@@ -116,13 +116,13 @@ impl Ingress {
         let (mut pending, now) = (PendingDispatches::default(), clock::now());
         let mut published = Vec::new();
         for command in commands {
-            if let Some((history, targets)) = self.log_targets(&command, origin) {
+            if let Some((history, logs)) = self.log_targets(&command, origin) {
                 // The commands before take effect before.
                 pending.send(&self.directory);
                 for dispatch in published.drain(..) {
                     self.directory.publish(dispatch);
                 }
-                logged::dispatch(&self.directory, history, Arc::new(command), targets);
+                logged::dispatch(&self.directory, history, Arc::new(command), logs);
                 continue;
             }
             let owner = self.directory.owner(&command);

@@ -6,7 +6,7 @@ use super::directory::Directory;
 use super::dispatches::PendingDispatches;
 use super::messages::{Dispatch, ReachReport};
 use crate::clock;
-use crate::history::{History, LogTargets};
+use crate::history::{History, Logs};
 use crate::metrics::labels::Origin;
 use crate::model::Command;
 
@@ -18,19 +18,21 @@ pub(super) fn dispatch(
     directory: &Directory,
     history: &History,
     command: Arc<Command>,
-    targets: LogTargets,
+    logs: Logs,
 ) {
     let metrics = directory.metrics();
     metrics.commands_total.of(Origin::Local).increment();
-    let (Command::Emit(emit), Some(logs)) = (&*command, history.in_memory()) else {
-        return directory.publish_logged(command, targets);
+    let (Command::Emit(emit), Logs::Rooms(targets), Some(memory)) =
+        (&*command, &logs, history.in_memory())
+    else {
+        return directory.publish_logged(command, logs);
     };
     metrics.room_log_entries_total.add(targets.len() as u64);
     let bytes = targets.len() * emit.payload.size();
     metrics.room_log_bytes_total.add(bytes as u64);
     // Also for a single socket: its events belong to the one that has recovered its session, on any worker.
     let workers = directory.workers();
-    logs.append(&targets, emit, |stamp| {
+    memory.append(targets, emit, |stamp| {
         let dispatch = Dispatch {
             command: Arc::clone(&command),
             ack_id: None,
@@ -42,6 +44,6 @@ pub(super) fn dispatch(
         pending.stage(&dispatch, workers, clock::now(), directory);
         pending.send(directory);
     });
-    let size = i64::try_from(logs.total_size()).unwrap_or(i64::MAX);
+    let size = i64::try_from(memory.total_size()).unwrap_or(i64::MAX);
     metrics.room_log_memory_bytes.set(size);
 }

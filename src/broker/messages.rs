@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix::{Message, Recipient};
 
 use super::gather::GatherSender;
-use crate::history::LogTargets;
+use crate::history::Logs;
 use crate::model::{
     AckReply, Announcement, Command, Namespace, Position, Query, QueryAnswer, QueryRequest,
     QueryResponse, Room, SocketId, WorkerIndex,
@@ -220,7 +220,7 @@ pub struct CancelGather {
 pub struct Publish {
     pub command: Arc<Command>,
     /// The logs that it is appended to. This node then receives it from the bus as well.
-    pub logs: Option<LogTargets>,
+    pub logs: Option<Logs>,
 }
 
 /// To the bridge: an ack for a call of another node.

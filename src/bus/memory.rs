@@ -9,6 +9,7 @@ mod link;
 mod logs;
 mod member_logs;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 

@@ -20,6 +20,7 @@ mod receive;
 mod respond;
 mod sequencer;
 pub mod start;
+mod streamed;
 mod subscriber;
 mod subscriptions;
 mod translation;

@@ -12,7 +12,7 @@ use crate::broker::directory::gather_worker;
 use crate::broker::messages::{ReceiversCounted, ShardAddress};
 use crate::bus::link::{Channel, Link, LogAppend, Outgoing, Receivers, Translation};
 use crate::health::{BusState, Health};
-use crate::history::LogTargets;
+use crate::history::{LogTargets, Logs};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{Announcement, Command, DialectId, Emit, NodeId, QueryRequest};
@@ -35,7 +35,12 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// Publishes a command of this node in every dialect, after it was appended to `logs`.
-    pub(super) fn publish_command(&self, command: &Command, logs: Option<LogTargets>) {
+    pub(super) fn publish_command(&self, command: &Command, logs: Option<Logs>) {
+        let logs = match logs.or_else(|| self.stream_of_change(command)) {
+            Some(Logs::Stream) => return self.publish_in_stream(command),
+            Some(Logs::Rooms(targets)) => Some(targets),
+            None => None,
+        };
         if self.publish_emit_with_ack(command) {
             return;
         }
@@ -300,7 +305,7 @@ impl Publisher {
     }
 
     /// Whether a message is within `bus.message_limit`. One that is not is counted and logged.
-    fn fits(&self, bytes: usize) -> bool {
+    pub(super) fn fits(&self, bytes: usize) -> bool {
         let fits = bytes <= self.message_limit;
         if !fits {
             let limit = self.message_limit;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::warn;
 
-use super::dialect::{DecodeError, Dialect, Inbound, LoggedEmit, MemberState};
+use super::dialect::{
+    DecodeError, Dialect, Inbound, LoggedEmit, MemberState, StreamSender, StreamedCommand,
+};
 use super::local_query::query_node;
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
@@ -105,6 +107,15 @@ impl Receiver {
             Ok(Inbound::ServerEvent { event, reply_to }) => {
                 self.handle_server_event(event, reply_to, publisher);
             }
+            Ok(Inbound::Streamed(streamed)) => {
+                let StreamedCommand {
+                    command,
+                    position,
+                    sender,
+                } = streamed;
+                let is_own = sender == StreamSender::ThisNode;
+                self.dispatch_logged(command, position, is_own, (rooms, publisher));
+            }
             Ok(Inbound::Logged(logged)) => return Some(ForBridge::Logged(Box::new(logged))),
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
@@ -139,8 +150,8 @@ impl Receiver {
         }
     }
 
-    /// Collects a logged emit for the shards it may concern. This node may have published it (`is_own`), and then
-    /// delivers it like the other nodes.
+    /// Collects a command that has a place in an order, such as a logged emit, for the shards it may concern. This node may
+    /// have published it (`is_own`), and then delivers it like the other nodes.
     pub(super) fn dispatch_logged(
         &mut self,
         command: Command,
@@ -151,13 +162,29 @@ impl Receiver {
         if !is_own {
             self.observe(&command);
         }
-        self.stage(command, position, rooms, publisher);
+        // The joins that were dispatched before may not have been reported to the bridge yet. Those of others are counted
+        // (`pending_joins`).
+        let is_for_all = is_own && position.is_some_and(|position| position.is_of_stream());
+        let targets = match is_for_all {
+            true => None,
+            false => self.targets_of_session(&command, rooms),
+        };
+        self.stage(command, position, targets, publisher);
     }
 
     /// Collects a command for the shards it may concern.
     fn dispatch(&mut self, command: Command, rooms: &RoomSubscriptions, publisher: &Publisher) {
         self.observe(&command);
-        self.stage(command, None, rooms, publisher);
+        let targets = self.targets_of_session(&command, rooms);
+        self.stage(command, None, targets, publisher);
+    }
+
+    /// As [`Self::targets`], also for the socket of another worker that may have recovered the session of the target.
+    fn targets_of_session(&self, command: &Command, rooms: &RoomSubscriptions) -> Option<Workers> {
+        match self.directory.follows_session(command) {
+            true => None,
+            false => self.targets(command, rooms),
+        }
     }
 
     pub(super) fn observe(&self, command: &Command) {
@@ -172,7 +199,7 @@ impl Receiver {
         &mut self,
         command: Command,
         position: Option<Position>,
-        rooms: &RoomSubscriptions,
+        targets: Option<Workers>,
         publisher: &Publisher,
     ) {
         if let Command::Emit(emit) = &command
@@ -185,11 +212,6 @@ impl Receiver {
             _ => None,
         };
         let since = *self.since.get_or_insert_with(clock::now);
-        let targets = match position {
-            // A socket of another worker may have recovered the session of this one.
-            _ if self.directory.follows_session(&command) => None,
-            _ => self.targets(&command, rooms),
-        };
         // The requesting node needs a report if the emit reaches no client here. Of several workers, at least one has a
         // member.
         let reports = match targets {

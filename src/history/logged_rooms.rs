@@ -40,8 +40,8 @@ pub struct LogTarget {
 pub type LogTargets = SmallVec<[LogTarget; 1]>;
 
 impl LoggedRooms {
-    /// The rooms of `config`; `None` if there are none.
-    pub fn new(config: &HistoryConfig) -> Option<Self> {
+    /// The rooms of `config`.
+    pub fn new(config: &HistoryConfig) -> Self {
         let entry = |entry: &HistoryEntry| Entry {
             namespace: Namespace::from(entry.namespace.as_deref().unwrap_or("/")),
             rooms: entry.rooms.clone(),
@@ -50,8 +50,14 @@ impl LoggedRooms {
             length: entry.length.unwrap_or(config.length),
             age: entry.age.unwrap_or(config.age),
         };
-        let entries: Box<[_]> = config.rooms.iter().map(entry).collect();
-        (!entries.is_empty()).then_some(Self { entries })
+        Self {
+            entries: config.rooms.iter().map(entry).collect(),
+        }
+    }
+
+    /// Whether no room has a log.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Whether a room has a log.
@@ -132,7 +138,7 @@ mod tests {
     fn rooms(entries: Vec<HistoryEntry>) -> LoggedRooms {
         let mut config = crate::config::Config::default().history;
         config.rooms = entries;
-        LoggedRooms::new(&config).unwrap()
+        LoggedRooms::new(&config)
     }
 
     fn selector(rooms: &[&str]) -> Selector {
@@ -143,7 +149,7 @@ mod tests {
 
     #[test]
     fn no_entry_is_no_history() {
-        assert!(LoggedRooms::new(&crate::config::Config::default().history).is_none());
+        assert!(LoggedRooms::new(&crate::config::Config::default().history).is_empty());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The logs of rooms: what may be missed is kept for a while, in one order with positions.
 //!
+//! The events of shared namespaces are not kept here, but in the stream of the Socket.IO servers in Node, whose order
+//! every node follows (`cluster::dialect::node::streams`).
+//!
 //! Emits to rooms of `[history]` are appended to the log of each target before anybody receives them, so that their
 //! positions are the order in which every node delivers them. In a cluster the logs are in Redis, which appends and
 //! publishes in one step (`bus`), and the publishing node delivers the event to its own clients when it comes back
@@ -8,6 +11,7 @@
 
 mod cluster_logs;
 mod logged_rooms;
+mod logs;
 mod memory;
 mod name;
 mod page;
@@ -20,6 +24,7 @@ use std::sync::Arc;
 
 pub use cluster_logs::{ClusterLogs, DecodeEmit};
 pub use logged_rooms::{LogTarget, LogTargets, LoggedRooms};
+pub use logs::Logs;
 pub use memory::MemoryRoomLogs;
 pub use name::LogName;
 pub use page::{LogPage, Logged, LoggedEvent, Page, Tails};
@@ -29,11 +34,13 @@ pub use stamp::{BROADCAST, POSITION_TAG, Stamp};
 pub use table::LogTable;
 
 use crate::config::HistoryConfig;
-use crate::model::{Command, Random};
+use crate::model::{Command, Namespace, Random, Room};
 
 /// The logs of a node: which rooms have one, and access to them.
 pub struct History {
     rooms: LoggedRooms,
+    /// The namespaces whose sessions are shared with Socket.IO servers in Node.
+    shared: Box<[Namespace]>,
     logs: Arc<dyn RoomLogs>,
     local: Option<Arc<MemoryRoomLogs>>,
 }
@@ -41,17 +48,35 @@ pub struct History {
 impl History {
     /// The logs of a node without Redis; `None` if no room has one.
     pub fn local(config: &HistoryConfig, random: &dyn Random) -> Option<Self> {
-        let rooms = LoggedRooms::new(config)?;
+        let rooms = LoggedRooms::new(config);
+        if rooms.is_empty() {
+            return None;
+        }
         let logs = Arc::new(MemoryRoomLogs::new(config.memory, random));
-        let local = Some(Arc::clone(&logs));
-        Some(Self { rooms, logs, local })
+        Some(Self {
+            rooms,
+            shared: Box::default(),
+            local: Some(Arc::clone(&logs)),
+            logs,
+        })
     }
 
-    /// The logs of a node of a cluster; `None` if no room has one.
-    pub fn of_cluster(config: &HistoryConfig, logs: Arc<dyn RoomLogs>) -> Option<Self> {
-        let rooms = LoggedRooms::new(config)?;
-        let local = None;
-        Some(Self { rooms, logs, local })
+    /// The logs of a node of a cluster; `None` if no room has one, and if there are no `shared` namespaces
+    /// (`bus.node_sessions`).
+    pub fn of_cluster(
+        config: &HistoryConfig,
+        shared: &[String],
+        logs: Arc<dyn RoomLogs>,
+    ) -> Option<Self> {
+        let rooms = LoggedRooms::new(config);
+        let shared: Box<[Namespace]> = shared.iter().map(|it| Namespace::from(&**it)).collect();
+        let is_used = !(rooms.is_empty() && shared.is_empty());
+        is_used.then_some(Self {
+            rooms,
+            shared,
+            logs,
+            local: None,
+        })
     }
 
     /// Which rooms have a log.
@@ -69,11 +94,26 @@ impl History {
         self.local.as_ref()
     }
 
+    /// Whether the events of a namespace are kept in the stream of the Socket.IO servers in Node.
+    pub fn is_shared(&self, namespace: &Namespace) -> bool {
+        self.shared.contains(namespace)
+    }
+
+    /// Whether the events of a room are kept.
+    pub fn keeps(&self, namespace: &Namespace, room: &Room) -> bool {
+        self.is_shared(namespace) || self.rooms.contains(namespace, room)
+    }
+
     /// The logs that a command of this node is appended to; `None` if it is not logged: no emit, volatile, with an ack,
     /// or for rooms without a log.
-    pub fn targets(&self, command: &Command) -> Option<LogTargets> {
+    pub fn targets(&self, command: &Command) -> Option<Logs> {
         match command {
-            Command::Emit(emit) if !emit.volatile && emit.ack.is_none() => self.rooms.of(&emit.to),
+            Command::Emit(emit) if !emit.volatile && emit.ack.is_none() => {
+                match self.is_shared(&emit.to.namespace) {
+                    true => Some(Logs::Stream),
+                    false => self.rooms.of(&emit.to).map(Logs::Rooms),
+                }
+            }
             _ => None,
         }
     }

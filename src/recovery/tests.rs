@@ -106,7 +106,7 @@ fn node() -> Node {
     let store = MemoryStore::default();
     let announced = Arc::<OnceLock<Weak<Recovery>>>::default();
     let claimed = Arc::clone(&announced);
-    let history = History::of_cluster(&config.history, Arc::<TableLogs>::clone(&logs));
+    let history = History::of_cluster(&config.history, &[], Arc::<TableLogs>::clone(&logs));
     let parts = RecoveryParts {
         store: Arc::new(store.clone()),
         prefix: "p".to_owned(),

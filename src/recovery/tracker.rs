@@ -289,7 +289,8 @@ impl Tracker {
             }
             return None;
         }
-        tracked.note_sent(self.shard.newest_position(), self.recovery.proving_time());
+        let newest = self.shard.newest_position(&tracked.record.namespace);
+        tracked.note_sent(newest, self.recovery.proving_time());
         let (record, joined) = tracked.take_changes();
         Some((tracked.pid, tracked.generation, record, joined))
     }

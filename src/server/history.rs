@@ -28,5 +28,6 @@ pub(super) fn history_of_cluster(
         Some(Command::Emit(emit)) => Some(emit),
         _ => None,
     });
-    History::of_cluster(&config.history, Arc::new(ClusterLogs::new(reader, decode)))
+    let logs = Arc::new(ClusterLogs::new(reader, decode));
+    History::of_cluster(&config.history, &config.bus.shared_namespaces, logs)
 }

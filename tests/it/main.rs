@@ -65,6 +65,7 @@ mod mixed_versions;
 mod namespaces;
 mod newcomers;
 mod node_servers;
+mod node_sessions;
 mod notices;
 mod notices_process;
 mod open_webui_failures;

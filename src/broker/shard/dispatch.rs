@@ -18,11 +18,11 @@ impl Shard {
 
     fn dispatch_shared(&self, command: Arc<Command>) {
         if let Some(history) = self.directory.history()
-            && let Some(targets) = history.targets(&command)
+            && let Some(logs) = history.targets(&command)
         {
             // What was dispatched before reaches the other workers before.
             self.send_dispatches();
-            return logged::dispatch(&self.directory, history, command, targets);
+            return logged::dispatch(&self.directory, history, command, logs);
         }
         let since = self.state.borrow().batch.since();
         let owner = self.directory.owner(&command);
@@ -81,7 +81,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         let mut accepted = 0;
         if let Some(position) = dispatch.position {
-            state.note_position(position);
+            state.newest.note(dispatch.command.namespace(), position);
         }
         match &*dispatch.command {
             Command::Emit(emit) => {

@@ -7,6 +7,7 @@ mod calls;
 mod dispatch;
 mod holds;
 mod namespaces;
+mod newest;
 mod queries;
 mod replay;
 mod replays;
@@ -191,16 +192,23 @@ impl Shard {
         self.state.borrow().rooms.joined(key)
     }
 
-    /// The position of the newest logged event that was delivered on this worker.
-    pub fn newest_position(&self) -> Option<Position> {
-        self.state.borrow().newest
+    /// The position of the newest logged event that was delivered on this worker: in the order that a namespace has, which
+    /// is that of its stream if it is shared, otherwise that of the logs of rooms.
+    pub fn newest_position(&self, namespace: &Namespace) -> Option<Position> {
+        let history = self.directory.history();
+        let newest = &self.state.borrow().newest;
+        match history.is_some_and(|history| history.is_shared(namespace)) {
+            true => newest.of_stream(namespace),
+            false => newest.of_logs(),
+        }
     }
 
     /// The position up to which a socket was sent every logged event; `None` if there was none, or while it waits for
     /// those before.
     pub fn delivered_up_to(&self, key: SocketKey) -> Option<Position> {
-        let state = self.state.borrow();
-        state.newest.filter(|_| !state.replays.concerns(key))
+        let namespace = self.namespace_of(key)?;
+        let newest = self.newest_position(&namespace);
+        newest.filter(|_| !self.state.borrow().replays.concerns(key))
     }
 
     /// Whether the socket is in the room.

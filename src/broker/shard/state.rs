@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use log::warn;
 use tokio::sync::oneshot;
 
+use super::newest::NewestPositions;
 use super::replays::Replays;
 use crate::broker::acks::Acks;
 use crate::broker::batch::Batch;
@@ -17,9 +18,7 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{
-    Namespace, Position, Room, Selector, SocketChange, SocketEvent, SocketId, shorten_ids,
-};
+use crate::model::{Namespace, Room, Selector, SocketChange, SocketEvent, SocketId, shorten_ids};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 use crate::protocol::WireFormat;
 
@@ -55,8 +54,8 @@ pub struct State {
     pub holds: HashMap<(Namespace, Room), u32>,
     /// Logged events that are being replayed to single sockets.
     pub replays: Replays,
-    /// Position of the newest logged event that was applied.
-    pub newest: Option<Position>,
+    /// Positions of the newest logged events that were applied.
+    pub newest: NewestPositions,
     /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
@@ -85,7 +84,7 @@ impl State {
             changes: Vec::new(),
             holds: HashMap::new(),
             replays: Replays::default(),
-            newest: None,
+            newest: NewestPositions::default(),
             observed: false,
             events: Vec::new(),
             notifying: false,
@@ -173,14 +172,6 @@ impl State {
                 is_catching_up: self.replays.continues_session(key),
                 change,
             });
-        }
-    }
-
-    /// Notes that a logged event was applied. Those that were missed may be older than others.
-    pub fn note_position(&mut self, position: Position) {
-        let is_older = |newest: Position| newest.epoch == position.epoch && newest.n > position.n;
-        if !self.newest.is_some_and(is_older) {
-            self.newest = Some(position);
         }
     }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::logs::{AppendObserver, HubLogs};
 use super::state::{Faults, Member, MemberId, State};
+use super::streams::HubStreams;
 use crate::bus::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bus::spool::{Spool, SpoolLimits};
 
@@ -45,6 +47,7 @@ impl Hub {
             random: seed,
             delivery_task_runs: false,
             logs: HubLogs::new(seed),
+            streams: HubStreams::default(),
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -119,7 +122,7 @@ impl Hub {
 
     /// Reconnects a member and restores its subscriptions.
     pub fn heal(&self, id: MemberId) {
-        let mut state = self.state();
+        let state = &mut *self.state();
         let Some(member) = state.members.get_mut(&id).filter(|member| member.cut) else {
             return;
         };
@@ -145,9 +148,13 @@ impl Hub {
             let during = since.elapsed();
             member.notify(LinkEvent::Missed { during });
         }
+        let streams: Vec<Channel> = member.read.keys().cloned().collect();
+        for stream in streams {
+            member.read_stream(&stream, &state.streams, usize::MAX);
+        }
         let waiting = member.spool.take(usize::MAX);
         for (_, message) in waiting {
-            self.route(&mut state, id, message);
+            self.route(state, id, message);
         }
     }
 
@@ -170,6 +177,17 @@ impl Hub {
     /// Calls `observer` with each message that is appended to logs from now on.
     pub fn observe_appends(&self, observer: AppendObserver) {
         self.state().logs.observe(observer);
+    }
+
+    /// Makes a channel a stream, before members subscribe to it: its messages are entries, which are kept and get ids.
+    /// Members read them in one order, and after an interruption those that they have not read.
+    pub fn add_stream(&self, stream: Channel) {
+        self.state().streams.add(stream);
+    }
+
+    /// The entries of a stream, with their ids.
+    pub fn entries(&self, stream: &Channel) -> Vec<Bytes> {
+        self.state().streams.entries(stream).to_vec()
     }
 
     /// Number of channels a member is subscribed to; 0 once it is removed.
@@ -203,6 +221,7 @@ impl Hub {
             events,
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
+            read: BTreeMap::new(),
             spool: Spool::default(),
             cut: false,
             cut_since: None,
@@ -248,7 +267,12 @@ impl Hub {
     }
 
     pub(super) fn subscribe(&self, id: MemberId, channels: Vec<Channel>) {
-        if let Some(member) = self.state().members.get_mut(&id) {
+        let state = &mut *self.state();
+        if let Some(member) = state.members.get_mut(&id) {
+            for channel in channels.iter().filter(|it| state.streams.contains(it)) {
+                let length = state.streams.entries(channel).len();
+                member.read.entry(channel.clone()).or_insert(length);
+            }
             member.channels.extend(channels.iter().cloned());
             if !member.cut {
                 member.notify(LinkEvent::Subscribed(channels));
@@ -260,6 +284,7 @@ impl Hub {
         if let Some(member) = self.state().members.get_mut(&id) {
             for channel in channels {
                 member.channels.remove(channel);
+                member.read.remove(channel);
             }
         }
     }
@@ -287,7 +312,8 @@ impl Hub {
         if state.members.get(&from).is_some_and(|member| member.silent) {
             return 0;
         }
-        let is_logged = message.log.is_some();
+        let message = state.streams.append(message);
+        let is_logged = message.log.is_some() || state.streams.contains(&message.channel);
         let messages = match message.log.clone() {
             Some(append) => state.logs.append(message, &append),
             None => vec![message],

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::logs::HubLogs;
+use super::streams::{HubStreams, number};
 use crate::bus::link::{Channel, LinkEvent, LinkEventSender, Outgoing};
 use crate::bus::spool::Spool;
 
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) random: u64,
     pub(super) delivery_task_runs: bool,
     pub(super) logs: HubLogs,
+    pub(super) streams: HubStreams,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) struct Member {
     pub(super) events: LinkEventSender,
     pub(super) channels: BTreeSet<Channel>,
     pub(super) patterns: BTreeSet<Channel>,
+    /// Number of entries of each stream that it has read or will not read.
+    pub(super) read: BTreeMap<Channel, usize>,
     pub(super) spool: Spool<Outgoing>,
     pub(super) cut: bool,
     pub(super) cut_since: Option<Instant>,
@@ -71,7 +75,8 @@ impl State {
         is_logged: bool,
     ) {
         let faults = self.faults.get(&(from, to)).copied().unwrap_or_default();
-        if self.chance() < faults.lose {
+        // An entry of a stream is read until it was received.
+        if self.chance() < faults.lose && !self.streams.contains(&message.channel) {
             return;
         }
         let flow = (from, to, message.channel.clone());
@@ -105,6 +110,8 @@ impl State {
         };
         if let Some(frozen) = &mut member.frozen {
             frozen.received.push(message);
+        } else if self.streams.contains(&message.channel) {
+            member.read_stream(&message.channel, &self.streams, number(&message.payload));
         } else if !member.cut && !member.deaf {
             let (channel, payload) = (message.channel.clone(), message.body());
             for _ in 0..member.matches(&channel) {
@@ -129,6 +136,20 @@ impl State {
 }
 
 impl Member {
+    /// Delivers the entries of a stream up to a number that it has not read yet.
+    pub(super) fn read_stream(&mut self, stream: &Channel, streams: &HubStreams, last: usize) {
+        let Some(read) = self.read.get_mut(stream).filter(|_| !self.cut) else {
+            return;
+        };
+        let entries = streams.entries(stream);
+        let unread = *read..last.min(entries.len()).max(*read);
+        *read = unread.end;
+        for payload in &entries[unread] {
+            let (channel, payload) = (stream.clone(), payload.clone());
+            self.notify(LinkEvent::Message { channel, payload });
+        }
+    }
+
     /// Number of subscribed patterns that match a channel.
     pub(super) fn matches(&self, channel: &Channel) -> usize {
         let patterns = self.patterns.iter();

@@ -17,7 +17,7 @@ use crate::bus::link::{Channel, Outgoing};
 use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Query,
+    AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Position, Query,
     QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerSideEvent, Unfit,
 };
 
@@ -82,6 +82,12 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// The message is too large, or the dialect cannot express it.
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError>;
+
+    /// Encodes a command that the nodes of the cluster receive in this dialect alone ([`Inbound::Streamed`]), because its
+    /// namespace has the order of a stream. `None` if the dialect has no streams.
+    fn encode_in_stream(&self, _command: &Command) -> Option<Result<Vec<Outgoing>, EncodeError>> {
+        None
+    }
 }
 
 /// The channels that a node subscribes to for a dialect.
@@ -141,6 +147,8 @@ pub enum Inbound {
     },
     /// An emit with its position in logs, of this node or another one.
     Logged(LoggedEmit),
+    /// A command that has its place in the order of a stream.
+    Streamed(StreamedCommand),
     Reply(AckReply),
     Query(QueryRequest),
     QueryAnswer(QueryResponse),
@@ -174,6 +182,25 @@ pub struct LoggedEmit {
     pub stamp: Stamp,
     /// This node published it.
     pub is_own: bool,
+}
+
+/// A command that was read from a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamedCommand {
+    pub command: Command,
+    /// The position of an emit that can be read from the stream again. `None` also where sessions are not shared.
+    pub position: Option<Position>,
+    pub sender: StreamSender,
+}
+
+/// Who added an entry to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamSender {
+    ThisNode,
+    /// Another node of the cluster.
+    OtherNode,
+    /// A foreign program.
+    Foreign,
 }
 
 /// A message to encode.

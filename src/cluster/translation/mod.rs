@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use self::namespaces::TranslatedNamespaces;
 use self::replies::PendingReplies;
 use self::turn::TranslationTurn;
-use super::dialect::{Dialect, Inbound};
+use super::dialect::{Dialect, Inbound, StreamSender, StreamedCommand};
 use super::publish::Publisher;
 use crate::bus::link::{Channel, Link, LinkEvent};
 use crate::clock::now;
@@ -271,12 +271,20 @@ impl Translator {
         match inbound {
             Inbound::Reply(reply) => self.pass_on(reply, publisher),
             _ if !self.is_translating() => {}
-            Inbound::Command(_) | Inbound::CountedEmit { .. }
-                if dialect.is_of_roomwire(channel, message) =>
-            {
+            Inbound::Command(_)
+            | Inbound::CountedEmit { .. }
+            | Inbound::Streamed(StreamedCommand {
+                sender: StreamSender::Foreign,
+                ..
+            }) if dialect.is_of_roomwire(channel, message) => {
                 report_other_cluster(channel);
             }
-            Inbound::Command(command) => {
+            Inbound::Command(command)
+            | Inbound::Streamed(StreamedCommand {
+                command,
+                sender: StreamSender::Foreign,
+                ..
+            }) => {
                 self.note_namespace(command.namespace());
                 let command = self.with_own_token(command);
                 if let Some(command) = command {

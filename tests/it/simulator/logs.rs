@@ -88,7 +88,7 @@ pub fn history(
         connection: connection.clone(),
     });
     let decode = decoder(Arc::clone(dialect));
-    History::of_cluster(config, Arc::new(ClusterLogs::new(reader, decode)))
+    History::of_cluster(config, &[], Arc::new(ClusterLogs::new(reader, decode)))
 }
 
 /// Everything that was appended to the logs of a run, in the order of its positions unless a failover lost some of it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::DIALECT;
 use super::names::{stream_names, stream_of};
-use crate::bus::entry;
+use crate::bus::entry::{self, Entry};
 use crate::bus::link::{Channel, Outgoing, starting_with};
 use crate::cluster::dialect::node::exchange::{ClusterExchange, Publication, bytes};
 use crate::cluster::dialect::node::members::{ClusterMembers, is_of_roomwire};
@@ -15,16 +15,25 @@ use crate::cluster::dialect::node::message::{
     ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data,
 };
 use crate::cluster::dialect::{
-    DecodeError, Dialect, EncodeError, Inbound, Outbound, Subscriptions,
+    DecodeError, Dialect, EncodeError, Inbound, Outbound, StreamSender, StreamedCommand,
+    Subscriptions,
 };
 use crate::config::{BusConfig, NodeAdapter};
 use crate::model::base64::{BASE64, decode_lenient};
-use crate::model::{Command, DialectId, Emit, Namespace, NodeId};
+use crate::model::{Command, ConflationKey, DialectId, Emit, Namespace, NodeId, Position};
 use base64::Engine;
+
+/// The field of an entry that nodes of the cluster receive from the stream alone. Entries of nodes without it repeat what
+/// the first dialect carries. Servers ignore fields that they do not know.
+const STREAMED: &str = "roomwire";
+/// The field with the conflation key of an event.
+const CONFLATE: &str = "conflate";
 
 /// The messages of servers with the streams adapter, as one node sends and receives them.
 pub struct StreamsDialect {
     config: BusConfig,
+    /// The namespaces whose events have positions: the ids of their entries.
+    shared: Vec<Namespace>,
     streams: Vec<Channel>,
     exchange: ClusterExchange,
 }
@@ -38,7 +47,9 @@ impl StreamsDialect {
 
     pub(super) fn new(config: &BusConfig, node: NodeId) -> Self {
         let streams = stream_names(config).into_iter().map(Channel::from);
+        let shared = config.shared_namespaces.iter();
         Self {
+            shared: shared.map(|name| Namespace::from(&**name)).collect(),
             streams: streams.collect(),
             exchange: ClusterExchange {
                 dialect: DIALECT,
@@ -80,44 +91,80 @@ impl StreamsDialect {
     /// Decodes an entry; `None` if no server wrote it.
     fn entry(&self, payload: &Bytes) -> Result<Option<Inbound>, MalformedClusterMessage> {
         let entry = entry::decode(payload).ok_or(MalformedClusterMessage::Entry)?;
-        let field = |name: &str| {
-            let mut fields = entry.fields.iter();
-            fields
-                .find(|(field, _)| field == name)
-                .map(|(_, value)| value)
-        };
-        let text = |name: &'static str| match field(name) {
-            Some(value) => {
-                std::str::from_utf8(value).map_err(|_| MalformedClusterMessage::Field(name))
-            }
-            None => Ok(""),
-        };
-        let (uid, namespace) = (text("uid")?, text("nsp")?);
+        let (uid, namespace) = (text(&entry, "uid")?, text(&entry, "nsp")?);
         if namespace.is_empty() {
             return Ok(None);
         }
+        let sender = match self.exchange.members.node_of(uid) {
+            Some(node) if node == self.exchange.members.node => StreamSender::ThisNode,
+            Some(_) => StreamSender::OtherNode,
+            None => StreamSender::Foreign,
+        };
         // Most messages of nodes are not parsed.
-        if self.exchange.members.node_of(uid).is_some() {
+        if sender != StreamSender::Foreign && field(&entry, STREAMED).is_none() {
             return Ok(Some(Inbound::Own { gather: None }));
         }
-        let kind = text("type")?.parse();
-        let kind = kind.map_err(|_| MalformedClusterMessage::Field("type"))?;
-        let namespace_ = Namespace::from(namespace);
-        let body = match field("data") {
-            None => MessageBody::Ignored,
-            Some(data) if data.starts_with(b"{") => {
-                decode_data(kind, &namespace_, data, self.config.message_limit)?
-            }
-            Some(data) => {
-                let data = decode_lenient(data).map_err(|_| MalformedClusterMessage::Base64)?;
-                decode_data(kind, &namespace_, &data.into(), self.config.message_limit)?
-            }
-        };
-        Ok(Some(self.exchange.inbound(ClusterMessage {
+        let message = ClusterMessage {
             uid: uid.to_owned(),
             namespace: namespace.to_owned(),
-            body,
-        })))
+            body: self.body(&entry, &Namespace::from(namespace))?,
+        };
+        self.in_order(&entry, message, sender).map(Some)
+    }
+
+    fn body(
+        &self,
+        entry: &Entry,
+        namespace: &Namespace,
+    ) -> Result<MessageBody, MalformedClusterMessage> {
+        let kind = text(entry, "type")?.parse();
+        let kind = kind.map_err(|_| MalformedClusterMessage::Field("type"))?;
+        let limit = self.config.message_limit;
+        match field(entry, "data") {
+            None => Ok(MessageBody::Ignored),
+            Some(data) if data.starts_with(b"{") => decode_data(kind, namespace, data, limit),
+            Some(data) => {
+                let data = decode_lenient(data).map_err(|_| MalformedClusterMessage::Base64)?;
+                decode_data(kind, namespace, &data.into(), limit)
+            }
+        }
+    }
+
+    /// The effect of a message on this node, with its place in the order of the stream where that matters.
+    fn in_order(
+        &self,
+        entry: &Entry,
+        message: ClusterMessage,
+        sender: StreamSender,
+    ) -> Result<Inbound, MalformedClusterMessage> {
+        let is_shared = self.shared.iter().any(|it| **it == *message.namespace);
+        let id = entry.id.as_deref().filter(|_| is_shared);
+        let position = id.and_then(Position::of_entry);
+        let is_of_server = sender == StreamSender::Foreign;
+        let command = match message.body {
+            MessageBody::Emit {
+                mut emit,
+                request: None,
+                ..
+            } if !is_of_server => {
+                emit.conflate = field(entry, CONFLATE).map(conflation_key).transpose()?;
+                Command::Emit(emit)
+            }
+            // A server appends no position to volatile events either.
+            MessageBody::Emit {
+                emit,
+                request: None,
+                ..
+            } if position.is_some() && !emit.volatile => Command::Emit(emit),
+            // This node made the change when it published it.
+            MessageBody::Change(change) if sender == StreamSender::OtherNode => change,
+            body => return Ok(self.exchange.inbound(ClusterMessage { body, ..message })),
+        };
+        Ok(Inbound::Streamed(StreamedCommand {
+            position: position.filter(|_| matches!(command, Command::Emit(_))),
+            command,
+            sender,
+        }))
     }
 
     fn message(
@@ -132,8 +179,8 @@ impl StreamsDialect {
         Ok(self.exchange.inbound(message))
     }
 
-    /// A message as an entry of the stream of its namespace.
-    fn to_entry(&self, publication: &Publication) -> (Channel, Bytes) {
+    /// A message as an entry of the stream of its namespace, with more fields than those that servers read.
+    fn to_entry(&self, publication: &Publication, more: &[&str]) -> (Channel, Bytes) {
         let Publication {
             data, namespace, ..
         } = publication;
@@ -141,8 +188,37 @@ impl StreamsDialect {
         let uid = &self.exchange.members.uid;
         let fields = ["uid", uid, "nsp", namespace, "type", &kind, "data", &text];
         let stream = Channel::from(stream_of(&self.config, namespace));
-        (stream, entry::encode(fields.map(str::as_bytes)))
+        let fields = fields.iter().chain(more).map(|field| field.as_bytes());
+        (stream, entry::encode(fields))
     }
+}
+
+fn outgoing(channel: Channel, payload: Bytes, volatile: bool) -> Outgoing {
+    Outgoing {
+        channel,
+        payload,
+        volatile,
+        translation: None,
+        log: None,
+    }
+}
+
+fn conflation_key(field: &Bytes) -> Result<ConflationKey, MalformedClusterMessage> {
+    let key = std::str::from_utf8(field).ok().and_then(ConflationKey::new);
+    key.ok_or(MalformedClusterMessage::Field(CONFLATE))
+}
+
+/// The value of a field of an entry.
+fn field<'a>(entry: &'a Entry, name: &str) -> Option<&'a Bytes> {
+    let mut fields = entry.fields.iter();
+    let found = fields.find(|(field, _)| field == name);
+    found.map(|(_, value)| value)
+}
+
+/// The same as text; empty if the field is missing.
+fn text<'a>(entry: &'a Entry, name: &'static str) -> Result<&'a str, MalformedClusterMessage> {
+    let value = field(entry, name).map_or(&[][..], |value| value);
+    std::str::from_utf8(value).map_err(|_| MalformedClusterMessage::Field(name))
 }
 
 /// The data of an entry: JSON, or msgpack in base64 if it has binary values.
@@ -188,11 +264,8 @@ impl Dialect for StreamsDialect {
 
     fn is_of_roomwire(&self, channel: &Channel, message: &Bytes) -> bool {
         if self.is_stream(channel) {
-            return entry::decode(message).is_some_and(|entry| {
-                let mut fields = entry.fields.iter();
-                let uid = fields.find(|(name, _)| *name == "uid");
-                uid.is_some_and(|(_, uid)| std::str::from_utf8(uid).is_ok_and(is_of_roomwire))
-            });
+            let entry = entry::decode(message);
+            return entry.is_some_and(|entry| text(&entry, "uid").is_ok_and(is_of_roomwire));
         }
         let message = decode(message, self.config.message_limit);
         message.is_ok_and(|message| is_of_roomwire(&message.uid))
@@ -219,14 +292,25 @@ impl Dialect for StreamsDialect {
                 bytes(&publication, &self.exchange.members.uid, true),
             )
         } else {
-            self.to_entry(&publication)
+            self.to_entry(&publication, &[])
         };
-        Ok(vec![Outgoing {
-            channel,
-            payload,
-            volatile: publication.volatile,
-            translation: None,
-            log: None,
-        }])
+        Ok(vec![outgoing(channel, payload, publication.volatile)])
+    }
+
+    fn encode_in_stream(&self, command: &Command) -> Option<Result<Vec<Outgoing>, EncodeError>> {
+        let publication = match self.exchange.publication(&Outbound::Command(command)) {
+            Ok(publication) => publication?,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut more = vec![STREAMED, "1"];
+        if let Command::Emit(Emit {
+            conflate: Some(key),
+            ..
+        }) = command
+        {
+            more.extend([CONFLATE, key]);
+        }
+        let (stream, entry) = self.to_entry(&publication, &more);
+        Some(Ok(vec![outgoing(stream, entry, publication.volatile)]))
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 use crate::model::DialectId;
 
 pub use dialect::StreamsDialect;
-pub use names::stream_names;
+pub use names::{stream_names, stream_of};
 
 /// Part of messages between nodes: must not change.
 const DIALECT: DialectId = DialectId(*b"nstr");

@@ -22,7 +22,7 @@ pub fn stream_names(config: &BusConfig) -> Vec<String> {
 }
 
 /// The stream of a namespace. The number can be negative: servers write such a stream, but never read it.
-pub(super) fn stream_of(config: &BusConfig, namespace: &str) -> String {
+pub fn stream_of(config: &BusConfig, namespace: &str) -> String {
     let name = &config.node_stream;
     let count = i32::try_from(config.node_streams).unwrap_or(i32::MAX);
     match count {

@@ -5,10 +5,11 @@ use super::StreamsDialect;
 use crate::bus::entry;
 use crate::bus::link::Channel;
 use crate::cluster::dialect::node::message::vectors::RecordedCommand;
-use crate::cluster::dialect::{Dialect, Inbound, Outbound};
+use crate::cluster::dialect::{Dialect, Inbound, Outbound, StreamSender, StreamedCommand};
 use crate::config::{BusConfig, Config};
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, ReplyTo, Room, Selector,
+    AckReply, AckToken, Command, ConflationKey, Emit, Namespace, NodeId, Payload, Position,
+    ReplyTo, Room, Selector,
 };
 use crate::msgpack::{Reader, write_value};
 
@@ -22,6 +23,28 @@ fn dialect_of(node: &str, streams: usize) -> StreamsDialect {
         ..Config::default().bus
     };
     StreamsDialect::new(&config, NodeId::parse(node).unwrap())
+}
+
+/// A dialect whose main namespace is shared.
+fn sharing(node: &str) -> StreamsDialect {
+    let config = BusConfig {
+        channel_prefix: "roomwire:0".to_owned(),
+        shared_namespaces: vec!["/".to_owned()],
+        ..Config::default().bus
+    };
+    StreamsDialect::new(&config, NodeId::parse(node).unwrap())
+}
+
+/// What a node reads of the entry that another one, or the same, adds for a command.
+fn streamed(command: &Command, dialect: &StreamsDialect) -> Inbound {
+    let encoded = sharing("abcd").encode_in_stream(command).unwrap();
+    let [message] = &encoded.unwrap()[..] else {
+        panic!("one entry")
+    };
+    let mut parts = vec![Bytes::from("1764412345678-3")];
+    parts.extend(entry::parts(&message.payload).unwrap());
+    let payload = entry::encode(parts.iter().map(|part| &part[..]));
+    dialect.decode(&message.channel, &payload).unwrap()
 }
 
 fn entry_of(fields: &[&str]) -> Bytes {
@@ -206,4 +229,90 @@ fn commands_of_nodes_of_any_cluster_are_recognized() {
     }
     let without_uid = entry_of(&["1-0", "nsp", "/", "data", "roomwire:"]);
     assert!(!dialect.is_of_roomwire(&Channel::from("socket.io"), &without_uid));
+}
+
+#[test]
+fn commands_that_nodes_add_for_nodes_have_a_place_in_the_order_of_the_stream() {
+    let position = Position::of_entry(b"1764412345678-3");
+    let Command::Emit(plain) = emit(None) else {
+        panic!()
+    };
+    let conflated = Emit {
+        conflate: ConflationKey::new("price"),
+        payload: Payload::text(r#"["e",{"_placeholder":true,"num":0}]"#)
+            .with_attachments(vec![Bytes::from_static(b"\0\xff")]),
+        ..plain.clone()
+    };
+    for emit in [plain, conflated] {
+        let command = Command::Emit(emit);
+        for (dialect, position, sender) in [
+            (sharing("abcd"), position, StreamSender::ThisNode),
+            (sharing("efgh"), position, StreamSender::OtherNode),
+            // A node without shared sessions.
+            (dialect_of("efgh", 1), None, StreamSender::OtherNode),
+        ] {
+            let expected = StreamedCommand {
+                command: command.clone(),
+                position,
+                sender,
+            };
+            assert_eq!(streamed(&command, &dialect), Inbound::Streamed(expected));
+        }
+    }
+}
+
+#[test]
+fn changes_that_nodes_add_for_nodes_are_for_the_others() {
+    let change = Command::Join {
+        selector: Selector::everybody(Namespace::main()),
+        rooms: vec![Room::from("r")],
+    };
+    let own = streamed(&change, &sharing("abcd"));
+    assert_eq!(own, Inbound::Own { gather: None });
+    let expected = StreamedCommand {
+        command: change.clone(),
+        position: None,
+        sender: StreamSender::OtherNode,
+    };
+    let others = streamed(&change, &sharing("efgh"));
+    assert_eq!(others, Inbound::Streamed(expected));
+}
+
+#[test]
+fn events_of_servers_have_positions_in_shared_namespaces_unless_they_are_volatile() {
+    let stream = Channel::from("socket.io");
+    let decode = |id: &str, namespace: &str, flags: &str| {
+        let data = format!(
+            r#"{{"packet":{{"type":2,"data":["e"]}},"opts":{{"rooms":[],"except":[],"flags":{flags}}}}}"#
+        );
+        let fields = [id, "uid", "u", "nsp", namespace, "type", "3", "data", &data];
+        sharing("abcd").decode(&stream, &entry_of(&fields)).unwrap()
+    };
+    let id = "1764412345678-3";
+    let Inbound::Streamed(shared) = decode(id, "/", "{}") else {
+        panic!()
+    };
+    assert_eq!(shared.position, Position::of_entry(id.as_bytes()));
+    assert_eq!(shared.sender, StreamSender::Foreign);
+    for (id, namespace, flags) in [
+        (id, "/other", "{}"),
+        (id, "/", r#"{"volatile":true}"#),
+        // A number that a position cannot express.
+        ("1764412345678-4194304", "/", "{}"),
+    ] {
+        let inbound = decode(id, namespace, flags);
+        assert!(matches!(inbound, Inbound::Command(_)), "{inbound:?}");
+    }
+}
+
+#[test]
+fn an_entry_with_a_conflation_key_that_no_node_writes_is_rejected() {
+    let stream = Channel::from("socket.io");
+    let data = r#"{"packet":{"type":2,"data":["e"]},"opts":{"rooms":[],"except":[],"flags":{}}}"#;
+    let uid = "roomwire:roomwire:0:efgh";
+    let fields = [
+        "1-0", "uid", uid, "nsp", "/", "type", "3", "data", data, "roomwire", "1", "conflate", "",
+    ];
+    let decoded = sharing("abcd").decode(&stream, &entry_of(&fields));
+    assert!(decoded.unwrap_err().cause.to_string().contains("conflate"));
 }

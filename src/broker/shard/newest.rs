@@ -1,0 +1,68 @@
+//! How far a worker is in the order of logged events.
+
+use crate::model::{Namespace, Position};
+
+/// The positions of the newest logged events that a worker has applied. The logs of rooms have one order; each shared
+/// namespace has that of its stream.
+#[derive(Debug, Default)]
+pub struct NewestPositions {
+    of_logs: Option<Position>,
+    of_streams: Vec<(Namespace, Position)>,
+}
+
+impl NewestPositions {
+    /// Notes that an event was applied. Those that were missed may be older than others.
+    pub fn note(&mut self, namespace: &Namespace, position: Position) {
+        if !position.is_of_stream() {
+            advance(self.of_logs.get_or_insert(position), position);
+            return;
+        }
+        let mut streams = self.of_streams.iter_mut();
+        match streams.find(|(known, _)| known == namespace) {
+            Some((_, newest)) => advance(newest, position),
+            None => self.of_streams.push((namespace.clone(), position)),
+        }
+    }
+
+    /// The newest position in the logs of rooms.
+    pub fn of_logs(&self) -> Option<Position> {
+        self.of_logs
+    }
+
+    /// The newest position of a shared namespace.
+    pub fn of_stream(&self, namespace: &Namespace) -> Option<Position> {
+        let mut streams = self.of_streams.iter();
+        let found = streams.find(|(known, _)| known == namespace);
+        found.map(|(_, newest)| *newest)
+    }
+}
+
+fn advance(newest: &mut Position, position: Position) {
+    if newest.epoch != position.epoch || newest.n < position.n {
+        *newest = position;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shared_namespace_has_a_position_besides_that_of_the_logs() {
+        let mut newest = NewestPositions::default();
+        let namespaces = ["/", "/a", "/b"].map(Namespace::from);
+        let texts = ["abcdef-9", "1764412345678-3", "1764412345679-0"];
+        let positions = texts.map(|text| text.parse::<Position>().unwrap());
+        newest.note(&namespaces[0], positions[0]);
+        newest.note(&namespaces[1], positions[2]);
+        newest.note(&namespaces[1], positions[1]);
+        assert_eq!(newest.of_logs(), Some(positions[0]));
+        assert_eq!(newest.of_stream(&namespaces[1]), Some(positions[2]));
+        assert_eq!(newest.of_stream(&namespaces[2]), None);
+        // A new epoch of the logs begins with any number.
+        let epoch = "ABCDEF-1".parse().unwrap();
+        newest.note(&namespaces[0], epoch);
+        newest.note(&namespaces[0], "ABCDEF-0".parse().unwrap());
+        assert_eq!(newest.of_logs(), Some(epoch));
+    }
+}
