@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::logs::{AppendObserver, HubLogs};
-use super::state::{Faults, Member, MemberId, State};
+use super::state::{Faults, Member, MemberId, RoutedMessage, State};
 use super::streams::HubStreams;
 use crate::bus::link::{Channel, LinkDown, LinkEvent, LinkEvents, Outgoing, link_events};
 use crate::bus::spool::{Spool, SpoolLimits};
@@ -43,6 +43,8 @@ impl Hub {
             delayed: BTreeMap::new(),
             last_due: HashMap::new(),
             last_logged: HashMap::new(),
+            is_in_common_order: false,
+            last_received: HashMap::new(),
             sequence: 0,
             random: seed,
             delivery_task_runs: false,
@@ -61,6 +63,21 @@ impl Hub {
     /// Sets the faults of messages from `from` to `to`.
     pub fn set_faults(&self, from: MemberId, to: MemberId, faults: Faults) {
         self.state().faults.insert((from, to), faults);
+    }
+
+    /// From now on each member receives all messages in the order in which they are published, as from one server of Redis.
+    pub fn keep_common_order(&self) {
+        self.state().is_in_common_order = true;
+    }
+
+    /// The connected members that have subscribed to a channel by its name.
+    pub fn subscribers(&self, channel: &Channel) -> Vec<MemberId> {
+        let state = self.state();
+        let members = state.members.iter();
+        members
+            .filter(|(_, member)| !member.cut && member.channels.contains(channel))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Silently drops the messages of a member; `false` ends the fault.
@@ -97,8 +114,8 @@ impl Hub {
         let Some(frozen) = frozen.and_then(|member| member.frozen.take()) else {
             return;
         };
-        for message in frozen.received {
-            state.deliver(id, message);
+        for routed in frozen.received {
+            state.deliver(id, routed);
         }
         for message in frozen.published {
             self.publish_in(&mut state, id, message);
@@ -205,6 +222,7 @@ impl Hub {
         state.delayed.clear();
         state.last_due.clear();
         state.last_logged.clear();
+        state.last_received.clear();
     }
 
     /// Number of delayed messages not yet delivered.
@@ -322,14 +340,19 @@ impl Hub {
         for message in messages {
             // A server counts each subscription that matches.
             let subscribed = |(id, member): (&MemberId, &Member)| {
-                let by_name = usize::from(member.channels.contains(&message.channel));
-                let copies = by_name + member.matches(&message.channel);
-                (!member.cut && copies > 0).then_some((*id, copies))
+                let by_name = member.channels.contains(&message.channel);
+                let by_pattern = member.matches(&message.channel);
+                let routed = || RoutedMessage {
+                    message: message.clone(),
+                    by_name,
+                    by_pattern,
+                };
+                (!member.cut && (by_name || by_pattern > 0)).then(|| (*id, routed()))
             };
             let receivers: Vec<_> = state.members.iter().filter_map(subscribed).collect();
-            for (to, copies) in &receivers {
-                state.send(from, *to, message.clone(), is_logged);
-                reached += *copies as u64;
+            for (to, routed) in receivers {
+                reached += u64::from(routed.by_name) + routed.by_pattern as u64;
+                state.send(from, to, routed, is_logged);
             }
         }
         if !state.delayed.is_empty() {
@@ -378,8 +401,8 @@ impl Shared {
             if due > now {
                 return Some(due);
             }
-            let (to, message) = next.remove();
-            state.deliver(to, message);
+            let (to, routed) = next.remove();
+            state.deliver(to, routed);
         }
     }
 }

@@ -30,12 +30,16 @@ pub(super) struct State {
     pub(super) members: BTreeMap<MemberId, Member>,
     pub(super) next_id: usize,
     pub(super) faults: HashMap<(MemberId, MemberId), Faults>,
-    pub(super) delayed: BTreeMap<(Instant, u64), (MemberId, Outgoing)>,
+    pub(super) delayed: BTreeMap<(Instant, u64), (MemberId, RoutedMessage)>,
     /// When the last message of a sender on a channel reaches a member; the next one is not delivered earlier.
     pub(super) last_due: HashMap<(MemberId, MemberId, Channel), Instant>,
     /// When the last logged message reaches a member: a server delivers these in the order of its logs, and what a member
     /// publishes to itself, such as a fence, after those that were published before.
     pub(super) last_logged: HashMap<MemberId, Instant>,
+    /// Whether each member receives all messages in the order in which they were published, whoever published them.
+    pub(super) is_in_common_order: bool,
+    /// When the last message on its way reaches a member, with a common order.
+    pub(super) last_received: HashMap<MemberId, Instant>,
     pub(super) sequence: u64,
     pub(super) random: u64,
     pub(super) delivery_task_runs: bool,
@@ -62,8 +66,18 @@ pub(super) struct Member {
 /// What waits for a member whose process is paused.
 #[derive(Debug, Default)]
 pub(super) struct Frozen {
-    pub(super) received: Vec<Outgoing>,
+    pub(super) received: Vec<RoutedMessage>,
     pub(super) published: Vec<Outgoing>,
+}
+
+/// A message on its way to a member, which the server sends for each of the subscriptions that matched when it was published.
+#[derive(Debug)]
+pub(super) struct RoutedMessage {
+    pub(super) message: Outgoing,
+    /// Whether the member had subscribed to the channel by its name.
+    pub(super) by_name: bool,
+    /// The number of its patterns that matched.
+    pub(super) by_pattern: usize,
 }
 
 impl State {
@@ -71,15 +85,15 @@ impl State {
         &mut self,
         from: MemberId,
         to: MemberId,
-        message: Outgoing,
+        routed: RoutedMessage,
         is_logged: bool,
     ) {
         let faults = self.faults.get(&(from, to)).copied().unwrap_or_default();
         // An entry of a stream is read until it was received.
-        if self.chance() < faults.lose && !self.streams.contains(&message.channel) {
+        if self.chance() < faults.lose && !self.streams.contains(&routed.message.channel) {
             return;
         }
-        let flow = (from, to, message.channel.clone());
+        let flow = (from, to, routed.message.channel.clone());
         let (shortest, longest) = faults.delay;
         let extra = longest.saturating_sub(shortest).mul_f64(self.chance());
         let mut due = Instant::now() + shortest + extra;
@@ -92,8 +106,12 @@ impl State {
                 due = due.max(*last);
             }
         }
-        if due <= Instant::now() {
-            self.deliver(to, message);
+        if self.is_in_common_order {
+            let last = self.last_received.entry(to).or_insert(due);
+            due = due.max(*last);
+            *last = due;
+        } else if due <= Instant::now() {
+            self.deliver(to, routed);
             return;
         }
         self.last_due.insert(flow, due);
@@ -101,24 +119,26 @@ impl State {
             self.last_logged.insert(to, due);
         }
         self.sequence += 1;
-        self.delayed.insert((due, self.sequence), (to, message));
+        self.delayed.insert((due, self.sequence), (to, routed));
     }
 
-    pub(super) fn deliver(&mut self, to: MemberId, message: Outgoing) {
+    pub(super) fn deliver(&mut self, to: MemberId, routed: RoutedMessage) {
         let Some(member) = self.members.get_mut(&to) else {
             return;
         };
         if let Some(frozen) = &mut member.frozen {
-            frozen.received.push(message);
-        } else if self.streams.contains(&message.channel) {
+            frozen.received.push(routed);
+        } else if self.streams.contains(&routed.message.channel) {
+            let RoutedMessage { message, .. } = routed;
             member.read_stream(&message.channel, &self.streams, number(&message.payload));
         } else if !member.cut && !member.deaf {
+            let message = routed.message;
             let (channel, payload) = (message.channel.clone(), message.body());
-            for _ in 0..member.matches(&channel) {
+            for _ in 0..routed.by_pattern.min(member.matches(&channel)) {
                 let (channel, payload) = (channel.clone(), payload.clone());
                 member.notify(LinkEvent::Matched { channel, payload });
             }
-            if member.channels.contains(&channel) {
+            if routed.by_name && member.channels.contains(&channel) {
                 member.notify(LinkEvent::Message { channel, payload });
             }
         }

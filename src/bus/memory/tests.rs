@@ -149,3 +149,60 @@ async fn messages_published_while_disconnected_are_spooled() {
     hub.heal(sender.member());
     assert_eq!(numbers(&mut events), [3], "message 1 has expired");
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_common_order_no_message_overtakes_one_that_another_member_published_before() {
+    for (common, expected) in [(false, [1, 0]), (true, [0, 1])] {
+        let hub = Hub::default();
+        if common {
+            hub.keep_common_order();
+        }
+        let [(slow, _), (fast, _)] = [hub.join(), hub.join()];
+        let (receiver, mut events) = hub.join();
+        receiver.subscribe(vec![Channel::from("c")]);
+        let delay = (Duration::from_secs(1), Duration::from_secs(1));
+        let faults = Faults {
+            delay,
+            ..Faults::default()
+        };
+        hub.set_faults(slow.member(), receiver.member(), faults);
+        slow.publish(vec![message(0)]);
+        fast.publish(vec![message(1)]);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(numbers(&mut events), expected);
+        let subscribers = hub.subscribers(&Channel::from("c"));
+        assert_eq!(subscribers, [receiver.member()]);
+        hub.cut(receiver.member());
+        assert_eq!(hub.subscribers(&Channel::from("c")), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_published_before_a_subscription_does_not_arrive_by_it() {
+    let faults = Faults {
+        delay: (Duration::from_secs(1), Duration::from_secs(1)),
+        ..Faults::default()
+    };
+    let (_hub, sender, mut events, receiver) = pair(0, faults);
+    receiver.unsubscribe(vec![Channel::from("c")]);
+    receiver.subscribe_patterns(vec![Channel::from("*")]);
+    sender.publish(vec![message(0)]);
+    receiver.subscribe(vec![Channel::from("c")]);
+    sender.publish(vec![message(1)]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (mut by_name, mut by_pattern) = (Vec::new(), Vec::new());
+    while let Some(event) = events.try_next() {
+        match event {
+            LinkEvent::Message { payload, .. } => by_name.push(payload),
+            LinkEvent::Matched { payload, .. } => by_pattern.push(payload),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        (by_name, by_pattern),
+        (
+            vec![Bytes::from("1")],
+            vec![Bytes::from("0"), Bytes::from("1")]
+        )
+    );
+}
