@@ -72,11 +72,12 @@ impl History {
         self.faults.iter().filter(move |fault| fault.node == node)
     }
 
-    /// The node on which an emit entered.
-    fn sender_node(&self, emit: EmitId) -> usize {
+    /// The node on which an emit entered, unless a foreign server sent it.
+    fn sender_node(&self, emit: EmitId) -> Option<usize> {
         match self.emits[emit].sender {
-            Sender::Client(sender) => self.connections[sender].node,
-            Sender::Api(node) | Sender::Call(node) => node,
+            Sender::Client(sender) => Some(self.connections[sender].node),
+            Sender::Api(node) | Sender::Call(node) => Some(node),
+            Sender::Foreign(_) => None,
         }
     }
 
@@ -292,7 +293,7 @@ impl<'a> Collected<'a> {
             fault.kind == Kind::Stall && fault.overlaps(recently, self.to)
         });
         let delays = |appended: &Appended| {
-            let sender = appended.emit.map(|emit| history.sender_node(emit));
+            let sender = appended.emit.and_then(|emit| history.sender_node(emit));
             let owners = appended
                 .rooms
                 .iter()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use roomwire::config::Config;
 
 use super::backend::KEY;
+use super::foreign::record::Dialect;
 use super::random::Chance;
 use crate::support::server::config_with_file;
 
@@ -28,6 +29,37 @@ pub enum Logging {
     Recovery,
 }
 
+/// Which foreign servers share the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Foreign {
+    #[default]
+    None,
+    Node,
+    Python,
+    /// Nodes translate between them.
+    Both,
+}
+
+impl Foreign {
+    pub fn random(chance: &mut Chance) -> Self {
+        chance.weighted(&[
+            (12, Self::None),
+            (2, Self::Node),
+            (1, Self::Python),
+            (3, Self::Both),
+        ])
+    }
+
+    pub fn dialects(self) -> Vec<Dialect> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Node => vec![Dialect::Node],
+            Self::Python => vec![Dialect::Python],
+            Self::Both => vec![Dialect::Node, Dialect::Python],
+        }
+    }
+}
+
 /// What the nodes of a run are configured to do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Features {
@@ -40,6 +72,7 @@ pub struct Features {
     pub lease: Duration,
     /// How many sessions a user can have.
     pub sessions: &'static str,
+    pub foreign: Foreign,
 }
 
 impl Features {
@@ -60,6 +93,7 @@ impl Features {
                 Logging::Recovery => "any",
                 _ => sessions,
             },
+            foreign: Foreign::None,
         }
     }
 
@@ -78,6 +112,12 @@ impl Features {
         let mut settings = SETTINGS.to_vec();
         settings.push(("AUTH__SESSIONS_PER_USER", self.sessions));
         settings.push(("BUS__LEASE", &lease));
+        for dialect in self.foreign.dialects() {
+            settings.push(match dialect {
+                Dialect::Node => ("BUS__NODE_ADAPTER", "pubsub"),
+                Dialect::Python => ("BUS__PYTHON", "on"),
+            });
+        }
         let mut loaded = LOADED.lock().unwrap();
         let key = format!("{settings:?}{file}");
         let config = loaded.entry(key);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, Kind, SETTLING};
 use super::features::Features;
+use super::foreign::record::{ForeignRecord, LifeId};
 
 /// One connection of a client; a client that reconnects is another one.
 pub type ConnectionId = usize;
@@ -23,6 +24,8 @@ pub enum Sender {
     Api(usize),
     /// The same for an emit that follows a query, which may take 2 s.
     Call(usize),
+    /// A foreign server.
+    Foreign(LifeId),
 }
 
 #[derive(Debug, Clone)]
@@ -236,6 +239,7 @@ pub struct History {
     pub features: Features,
     pub appended: Vec<Appended>,
     pub departures: Vec<Departure>,
+    pub foreign: ForeignRecord,
     /// When everything was quiet and the survey began.
     pub surveyed: Duration,
     /// One line per event, the same in every run of a seed.

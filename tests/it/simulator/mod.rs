@@ -1,7 +1,7 @@
 //! Whole clusters in virtual time: real shards, sessions, apps and bridges on the memory link, one seed for everything.
 //!
-//! A run starts nodes and clients, lets them join, emit and ask, and backends read, emit and call over the API;
-//! meanwhile it partitions, stalls, deafens and kills nodes, and the server
+//! A run starts nodes and clients, lets them join, emit and ask, and backends read, emit and call over the API; in some
+//! runs, scripted servers in Node and in Python share the bus. Meanwhile it partitions, stalls, deafens and kills nodes, and the server
 //! of their bus and store fails over to one that lacks the last changes. Afterwards the oracles read the history. A seed repeats exactly: `scripts/simulate 0x2a` replays one,
 //! `scripts/simulate 1000` runs as many new ones.
 
@@ -10,6 +10,8 @@ mod backend;
 mod client;
 mod fault;
 mod features;
+mod foreign;
+mod foreign_oracle;
 mod history;
 mod journey;
 mod log_oracle;
@@ -26,6 +28,7 @@ mod user_oracle;
 mod users;
 mod world;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use history::History;
@@ -39,7 +42,13 @@ struct Outcome {
     trace: Vec<String>,
 }
 
+/// Runs a seed.
 fn simulate(seed: u64) -> Outcome {
+    simulate_with(seed, true)
+}
+
+/// Runs a seed, with foreign servers if `foreign` is set and it has them.
+fn simulate_with(seed: u64, foreign: bool) -> Outcome {
     let system = actix_rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -48,17 +57,18 @@ fn simulate(seed: u64) -> Outcome {
             .unwrap()
     });
     system.block_on(async move {
-        let mut world = World::start(seed).await;
+        let mut world = World::start(seed, foreign).await;
         world.live().await;
         world.calm().await;
         world.survey().await;
-        let oracles: [fn(&History) -> Vec<String>; 6] = [
+        let oracles: [fn(&History) -> Vec<String>; 7] = [
             oracle::check,
             api_oracle::check,
             log_oracle::check,
             recovery_oracle::check,
             presence_oracle::check,
             user_oracle::check,
+            foreign_oracle::check,
         ];
         let history = Rc::clone(&world.run.history);
         let checked = oracles.iter().flat_map(|check| check(&history.borrow()));
@@ -117,7 +127,7 @@ fn every_seed_satisfies_the_oracles() {
     );
 }
 
-/// Seeds that once failed, each with what went wrong.
+/// Seeds that once failed without foreign servers, each with what went wrong.
 const FAILED_ONCE: [(u64, &str); 3] = [
     (
         0x367d_32f7_a170_c5c3,
@@ -136,7 +146,7 @@ const FAILED_ONCE: [(u64, &str); 3] = [
 #[test]
 fn seeds_that_failed_once_satisfy_the_oracles() {
     for (seed, what) in FAILED_ONCE {
-        let wrong = simulate(seed).wrong;
+        let wrong = simulate_with(seed, false).wrong;
         assert!(wrong.is_empty(), "{seed:#x}, {what}: {wrong:#?}");
     }
 }
@@ -150,7 +160,15 @@ fn a_seed_repeats_exactly() {
 
 #[test]
 fn runs_contain_what_they_test() {
-    let traces: Vec<String> = (0..40).flat_map(|seed| simulate(seed).trace).collect();
+    let runs: Vec<Vec<String>> = (0..40).map(|seed| simulate(seed).trace).collect();
+    let hands_over = runs.iter().any(|run| {
+        let nodes = run
+            .iter()
+            .filter_map(|line| line.split(": translated by ").nth(1));
+        nodes.collect::<BTreeSet<_>>().len() > 1
+    });
+    assert!(hands_over, "no other node begins to translate");
+    let traces: Vec<String> = runs.into_iter().flatten().collect();
     let kinds = [
         "Partition",
         "Deaf",
@@ -185,6 +203,15 @@ fn runs_contain_what_they_test() {
         "lost: true",
         r#""acks":[{"#,
         r#""missing":[""#,
+        ": translated by",
+        "f0 receives",
+        "f0 calls",
+        ": fetches",
+        ": emits to servers",
+        "f0 moves",
+        "f0 disconnects",
+        "f0 is cut",
+        "f0 is killed",
     ];
     for kind in kinds {
         assert!(traces.iter().any(|line| line.contains(kind)), "{kind}");

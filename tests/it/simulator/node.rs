@@ -26,7 +26,7 @@ use roomwire::protocol::connection::Mode;
 use roomwire::recovery::{Recovery, Tracker};
 use roomwire::server::start_recovery;
 use roomwire::session::{Enforcer, Identification, OpenPacket, Session, SessionSettings, Worker};
-use roomwire::store::{MemoryStore, Store};
+use roomwire::store::Store;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -67,6 +67,7 @@ fn bridge_context(
     workers: usize,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
+    store: Arc<dyn Store>,
 ) -> BridgeContext {
     BridgeContext {
         node,
@@ -77,7 +78,7 @@ fn bridge_context(
         routers: Arc::default(),
         command_observers: Vec::new(),
         server_events: None,
-        store: Arc::new(MemoryStore::default()),
+        store,
     }
 }
 
@@ -133,15 +134,15 @@ impl Node {
         let member = link.member();
         let health = Arc::new(Health::new(BusState::Down, false));
         health.set_phase(Phase::Serving);
-        let context = bridge_context(config, name, workers, &metrics, &health);
-        let dialects = dialects(&config.bus, name);
         let connection = NodeStore::connect(store, store_chance);
+        let store: Arc<dyn Store> = Arc::new(connection.clone());
+        let context = bridge_context(config, name, workers, &metrics, &health, Arc::clone(&store));
+        let dialects = dialects(&config.bus, name);
         let history = logs::history(&config.history, &link, &dialects[0], &connection);
         let started = start_bridge(&config.bus, link, events, dialects, context);
         if let Some(history) = history {
             started.directory.set_history(Arc::new(history));
         }
-        let store: Arc<dyn Store> = Arc::new(connection.clone());
         let (is_killed, claimed) = (
             Rc::default(),
             Name::claim(config, &started.directory, &store),

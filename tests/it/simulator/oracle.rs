@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::backend::QUERY_TIME;
+use super::foreign::record::RequestKind;
 use super::history::{Connection, ConnectionId, EVERYBODY, Emit, History, Sender, Stay};
 
 /// Maximum time from emit to delivery without faults.
@@ -29,13 +30,19 @@ fn in_order_and_once(
     connection: &Connection,
     wrong: &mut Vec<String>,
 ) {
+    let of_servers = history.foreign.requests.iter();
     let mut last: BTreeMap<(Sender, &str, bool), usize> = BTreeMap::new();
     let logged: BTreeSet<_> = history.appended.iter().filter_map(|it| it.emit).collect();
     let requests = history
         .connections
         .iter()
         .flat_map(|it| it.requests.values());
-    let asks: BTreeSet<_> = requests.filter_map(|request| request.ask).collect();
+    let asks = requests.filter_map(|request| request.ask);
+    let of_servers = of_servers.filter_map(|request| match request.kind {
+        RequestKind::Emit(emit) | RequestKind::Call(emit) => Some(emit),
+        RequestKind::Fetch(_) | RequestKind::ServerEvent => None,
+    });
+    let asks: BTreeSet<_> = asks.chain(of_servers).collect();
     let mut seen = BTreeSet::new();
     for received in &connection.received {
         let emit = &history.emits[received.emit];
@@ -101,25 +108,8 @@ pub fn must_receive(
     connection: &Connection,
     emit: &Emit,
 ) -> bool {
-    let (sender, sender_node) = match emit.sender {
-        Sender::Client(sender) => {
-            let connection = &history.connections[sender];
-            (Some(connection), connection.node)
-        }
-        Sender::Api(node) | Sender::Call(node) => (None, node),
-    };
-    let after_query = match emit.sender {
-        Sender::Call(_) => QUERY_TIME,
-        _ => Duration::ZERO,
-    };
-    let arrived_by = emit.sent + after_query + DELIVERY;
+    let arrived_by = arrived_by(emit);
     let open = |connection: &Connection| end_of(connection).is_none_or(|end| end > arrived_by);
-    let faulty = |node| {
-        let window = |fault: &super::fault::Fault| {
-            fault.covers(node, emit.sent) || fault.covers(node, arrived_by)
-        };
-        history.faults.iter().any(window)
-    };
     let member = connection.stays.iter().any(|stay| {
         let in_time = stay.joined.is_some_and(|joined| joined < emit.sent);
         stay.room == emit.room && in_time && stay.left.is_none_or(|left| left > arrived_by)
@@ -134,9 +124,43 @@ pub fn must_receive(
         && emit.sender != Sender::Client(number)
         && (member || addressed)
         && open(connection)
-        && sender.is_none_or(open)
-        && !faulty(connection.node)
-        && !faulty(sender_node)
+        && is_healthy(history, connection.node, emit.sent, arrived_by)
+        && is_sent(history, emit)
+}
+
+/// When an emit has arrived everywhere without faults.
+pub fn arrived_by(emit: &Emit) -> Duration {
+    let after_query = match emit.sender {
+        Sender::Call(_) => QUERY_TIME,
+        _ => Duration::ZERO,
+    };
+    emit.sent + after_query + DELIVERY
+}
+
+/// Whether nothing was wrong with a node at the begin and the end of this time.
+pub fn is_healthy(history: &History, node: usize, from: Duration, to: Duration) -> bool {
+    let mut faults = history.faults.iter();
+    !faults.any(|fault| fault.covers(node, from) || fault.covers(node, to))
+}
+
+/// Whether an emit was certainly published: its sender and the node on which it entered lived on, without faults.
+pub fn is_sent(history: &History, emit: &Emit) -> bool {
+    let arrived_by = arrived_by(emit);
+    let node = match emit.sender {
+        Sender::Client(sender) => {
+            let sender = &history.connections[sender];
+            if end_of(sender).is_some_and(|end| end <= arrived_by) {
+                return false;
+            }
+            sender.node
+        }
+        Sender::Api(node) | Sender::Call(node) => node,
+        Sender::Foreign(life) => {
+            let life = &history.foreign.lives[life];
+            return life.is_connected(emit.sent, arrived_by);
+        }
+    };
+    is_healthy(history, node, emit.sent, arrived_by)
 }
 
 /// Every request gets a response while its connection lives.

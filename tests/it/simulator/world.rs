@@ -12,16 +12,18 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Resume, Run};
 use super::fault::{Fault, Kind};
-use super::features::Features;
+use super::features::{Features, Foreign};
 use super::history::{History, NodeLife, Verb};
 use super::logs::Appends;
 use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
+use foreign::Foreigners;
 
 mod clients;
 mod end;
 mod faults;
+mod foreign;
 mod requests;
 
 pub const USERS: [&str; 4] = ["anna", "ben", "carla", "dan"];
@@ -49,6 +51,7 @@ pub struct World {
     fails_over_until: Duration,
     /// How far the clock of that server is ahead of the time of the run.
     clock: Duration,
+    foreign: Foreigners,
 }
 
 /// A client that returns.
@@ -123,13 +126,18 @@ const STEPS: [(usize, Step); 23] = [
 type OfRoom = fn(String) -> Verb;
 
 impl World {
-    pub async fn start(seed: u64) -> Self {
+    /// Starts a cluster, with foreign servers if the seed has them and `foreign` is set.
+    pub async fn start(seed: u64, foreign: bool) -> Self {
         let mut chance = Chance::new(seed);
+        let mut foreign_chance = Chance::new(!seed);
         let run = Run {
             history: Rc::new(RefCell::new(History::default())),
             began: Instant::now(),
         };
-        let features = Features::random(&mut chance);
+        let mut features = Features::random(&mut chance);
+        if foreign {
+            features.foreign = Foreign::random(&mut foreign_chance);
+        }
         run.note(format_args!("{features:?}"));
         {
             let mut history = run.history.borrow_mut();
@@ -153,12 +161,17 @@ impl World {
             returns: Vec::new(),
             fails_over_until: Duration::ZERO,
             clock: CLOCK,
+            foreign: Foreigners::new(foreign_chance),
         };
+        if features.foreign == Foreign::Both {
+            world.shared.hub.keep_common_order();
+        }
         world.shared.hub.fail_over(Duration::ZERO, CLOCK);
         world.observe_logs();
         for _ in 0..world.chance.between(2, 4) {
             world.start_node();
         }
+        world.start_foreign();
         // The links connect and subscribe to the channels that do not depend on rooms.
         sleep(Duration::from_secs(1)).await;
         for _ in 0..world.chance.between(3, 8) {
@@ -172,6 +185,7 @@ impl World {
         for _ in 0..self.chance.between(60, 250) {
             let step = self.chance.weighted(&STEPS);
             self.step(step);
+            self.foreign_step();
             let longest = self.chance.weighted(&[(6, 20), (3, 300), (1, 3_000)]);
             let time = self.chance.milliseconds(0, longest);
             sleep(time).await;
@@ -223,6 +237,7 @@ impl World {
     }
 
     fn observe(&mut self) {
+        self.reconnect_servers();
         self.end_fenced_nodes();
         for node in self.nodes.iter().flatten() {
             self.most_queued = self.most_queued.max(node.metrics.send_queue_bytes.get());
@@ -277,6 +292,7 @@ impl World {
         self.run
             .note(format_args!("n{number} is {name}, {workers} workers"));
         self.nodes.push(Some(node));
+        self.note_party(number);
         self.set_latency();
     }
 
@@ -302,18 +318,20 @@ impl World {
             delay,
             ..Faults::default()
         };
-        for (number, from) in self.nodes.iter().enumerate() {
-            for (other, to) in self.nodes.iter().enumerate() {
-                let (Some(from), Some(to)) = (from, to) else {
-                    continue;
-                };
-                let stalled =
-                    self.is_faulty(number, Kind::Stall) || self.is_faulty(other, Kind::Stall);
+        let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.filter_map(|(number, node)| Some((number, node.as_ref()?)));
+        let nodes = nodes.map(|(number, node)| (node.member, self.is_faulty(number, Kind::Stall)));
+        let servers = self.foreign.servers.iter();
+        let servers = servers.map(|server| (server.member, false));
+        let members: Vec<_> = nodes.chain(servers).collect();
+        for (from, from_stalls) in &members {
+            for (to, to_stalls) in &members {
                 let late = Duration::from_secs(2);
+                // In a common order, what is late on its way to the server of the bus would delay what others publish.
+                let in_order = self.features.foreign == Foreign::Both;
+                let stalled = *to_stalls || *from_stalls && !in_order;
                 let time = if stalled { (late, late) } else { LATENCY };
-                self.shared
-                    .hub
-                    .set_faults(from.member, to.member, delay(time));
+                self.shared.hub.set_faults(*from, *to, delay(time));
             }
         }
     }

@@ -26,6 +26,9 @@ impl Collected<'_> {
     pub(super) fn check_call(&self, emit: EmitId, wrong: &mut Vec<String>) {
         let target = Target::Room(&self.history.emits[emit].room);
         let acks = list(&self.body["acks"]);
+        let (acks, of_servers): (Vec<_>, Vec<_>) =
+            acks.iter().partition(|ack| ack["socket"].is_string());
+        self.check_foreign_acks(emit, &of_servers, wrong);
         let acked: Vec<&str> = acks.iter().map(|ack| text(&ack["socket"])).collect();
         for ack in acks {
             let owner = self.history.by_sid(text(&ack["socket"]));
@@ -44,6 +47,22 @@ impl Collected<'_> {
         let mut sids = acked.clone();
         sids.extend(texts(&self.body["unanswered"]));
         self.check_acked(&acked, &sids, target, wrong);
+    }
+
+    /// Acks of clients of foreign servers have no id of a socket: each is of another client that received the event.
+    fn check_foreign_acks(&self, emit: EmitId, acks: &[&Value], wrong: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for ack in acks {
+            let sid = text(&ack["args"][0]);
+            let owner = self.history.foreign.by_sid(sid);
+            let received = owner.is_some_and(|(_, socket)| {
+                let mut received = socket.received.iter();
+                received.any(|(received, _)| *received == emit)
+            });
+            if !received || !seen.insert(sid) {
+                wrong.push(format!("the ack {ack} of a foreign client"));
+            }
+        }
     }
 
     pub(super) fn check_acked(
@@ -69,7 +88,9 @@ impl Collected<'_> {
             if certain && self.includes(node) && !sids.contains(&sid) {
                 wrong.push(format!("c{number} lacks, n{node} is not missing"));
             }
-            if certain && stable && healthy && !acked.contains(&sid) {
+            // Acks of foreign clients count like those of the clients that the call has found.
+            let limited = !self.history.foreign.lives.is_empty();
+            if certain && stable && healthy && !limited && !acked.contains(&sid) {
                 wrong.push(format!("c{number} has not acknowledged"));
             }
             // Its node died while the call waited for it.

@@ -1,6 +1,7 @@
 //! Responses to requests that read: sockets, members, rooms, users and nodes.
 
 use super::*;
+use crate::simulator::foreign::record::ANNEX;
 
 impl Collected<'_> {
     pub(super) fn check_sockets(&self, target: Option<Target<'_>>, wrong: &mut Vec<String>) {
@@ -97,7 +98,7 @@ impl Collected<'_> {
             let found = counts.get(room).copied().unwrap_or(&none);
             self.check_count(room, target_of(room), found, wrong);
         }
-        let known: BTreeSet<&str> = known.collect();
+        let known: BTreeSet<&str> = known.chain([ANNEX]).collect();
         for room in counts.keys().filter(|room| !known.contains(*room)) {
             wrong.push(format!("the room {room}"));
         }

@@ -18,6 +18,7 @@ impl World {
         for client in self.open_clients() {
             client.close(false);
         }
+        self.kill_servers();
         sleep(EXPIRY).await;
         // A new node has only the subscriptions that every node keeps.
         let chance = Chance::new(self.chance.next());

@@ -39,6 +39,7 @@ impl World {
         let last = self.shared.hub.fail_over(lost, ahead);
         self.appends.lose_after(last, now);
         self.fails_over_until = now + FAILOVER;
+        self.cut_servers(self.fails_over_until);
     }
 
     /// The process of a node is paused: clients, the bus and the store do not notice it at first, and what it would do
