@@ -84,7 +84,8 @@ pub(super) struct EmitAnswer {
     /// Number of nodes with at least one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) nodes: Option<usize>,
-    /// Nodes that did not respond in time, whose sockets are not counted.
+    /// Nodes that did not respond in time, whose sockets are not counted. `servers` stands for other Socket.IO servers
+    /// of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<Vec<String>>,
 }
@@ -94,11 +95,12 @@ pub(super) struct EmitAnswer {
 pub(super) struct CallAnswer {
     /// The acks in the order of their arrival.
     pub(super) acks: Vec<CallAck>,
-    /// Selected sockets that sent no ack, at most 1000.
+    /// Selected sockets that sent no ack, at most 1000, without those of other servers, whose acks do not name them.
     pub(super) unanswered: Vec<String>,
     /// Number of selected sockets.
     pub(super) sockets: u64,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 
@@ -122,7 +124,8 @@ pub(super) struct SocketsAnswer {
     pub(super) total: u64,
     /// Some or all of them.
     pub(super) sockets: Vec<ListedSocket>,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 
@@ -132,12 +135,12 @@ pub(super) struct SocketsAnswer {
 pub(super) struct ListedSocket {
     /// Id of the socket.
     pub(super) socket: String,
-    /// Name of its node.
-    pub(super) node: String,
+    /// Name of its node; `null` for a socket of another Socket.IO server.
+    pub(super) node: Option<String>,
     /// Its user; `null` if it has not authenticated.
     pub(super) user: Option<String>,
-    /// Unix time of its connect, in seconds.
-    pub(super) connected_at: u64,
+    /// Unix time of its connect, in seconds; `null` for a socket of another server that does not report it.
+    pub(super) connected_at: Option<u64>,
     /// The rooms that it has joined, without its own.
     pub(super) rooms: Vec<String>,
 }
@@ -174,7 +177,8 @@ pub(super) struct RoomsAnswer {
     pub(super) rooms: Vec<RoomCount>,
     /// Value of `after` that lists the next rooms; `null` if these are the last.
     pub(super) next: Option<String>,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 
@@ -192,7 +196,8 @@ pub(super) struct UsersAnswer {
     pub(super) users: Vec<UserState>,
     /// Value of `after` that lists the next users; `null` if these are the last.
     pub(super) next: Option<String>,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 
@@ -220,7 +225,8 @@ pub(super) struct MembersAnswer {
     /// In a room with presence: the version of its last event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<u64>,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 
@@ -248,7 +254,8 @@ pub(super) struct InfoAnswer {
     /// Seconds since it started.
     pub(super) uptime: u64,
     pub(super) nodes: Vec<NodeInfo>,
-    /// Nodes that did not respond in time.
+    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use serde_json::value::RawValue;
 
 use super::answers::{CallAck, CallAnswer};
-use super::query::{QUERY_TIME, combined};
+use super::query::{QUERY_TIME, combined, names};
 use super::state::Api;
 use crate::broker::{AckPolicy, Gathered};
 use crate::model::base64::BASE64;
@@ -24,9 +24,12 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
         selector: emit.to.clone(),
         limit: MAX_LISTED,
     };
-    let selected = api.ingress.query(query.clone(), QUERY_TIME.min(time));
+    let selected = api
+        .ingress
+        .query_with_servers(query.clone(), QUERY_TIME.min(time));
     let selected = selected.finish().await;
     let mut missing: Vec<NodeId> = selected.missing.clone();
+    let lacks_servers = selected.lacks_servers;
     let (answer, _) = combined(&query, selected);
     let QueryAnswer::Sockets { total, sockets } = answer else {
         unreachable!("answers to other queries are not merged")
@@ -59,7 +62,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
         acks: answers.iter().map(ack).collect(),
         unanswered: unanswered.iter().map(ToString::to_string).collect(),
         sockets: total,
-        missing: missing.iter().map(ToString::to_string).collect(),
+        missing: names(&missing, lacks_servers),
     }
 }
 

@@ -63,7 +63,7 @@ async fn emit_counted(api: &Api, emit: Emit) -> EmitAnswer {
     let query = Query::Count {
         selector: emit.to.clone(),
     };
-    let counts = api.ingress.query(query.clone(), QUERY_TIME);
+    let counts = api.ingress.query_with_servers(query.clone(), QUERY_TIME);
     api.ingress.dispatch(Command::Emit(emit), Origin::Local);
     let (answer, missing) = combined(&query, counts.finish().await);
     let QueryAnswer::Count { sockets, nodes } = answer else {

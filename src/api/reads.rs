@@ -14,25 +14,66 @@ use super::listing::listed;
 use super::query::run;
 use super::state::Api;
 use crate::clock;
-use crate::model::{Namespace, Query, QueryAnswer, Room, Selector, SocketDetails, SocketId};
+use crate::model::{
+    Namespace, NodeId, Query, QueryAnswer, Room, Selector, ServerSocket, SocketDetails, SocketId,
+};
 use crate::presence::PresenceRooms;
 use crate::store::StoreError;
 use crate::verbs::{MembersFilter, RoomFilter, UsersFilter};
+
+/// A socket of a node or of another server.
+struct FoundSocket {
+    id: String,
+    /// `None` for one of a server.
+    node: Option<NodeId>,
+    connected_at: Option<u64>,
+    rooms: Vec<Room>,
+}
+
+impl From<SocketDetails> for FoundSocket {
+    fn from(details: SocketDetails) -> Self {
+        Self {
+            id: details.socket.to_string(),
+            node: Some(details.socket.node()),
+            connected_at: Some(details.connected_at),
+            rooms: details.rooms,
+        }
+    }
+}
+
+impl From<ServerSocket> for FoundSocket {
+    fn from(socket: ServerSocket) -> Self {
+        Self {
+            id: socket.id.to_string(),
+            node: None,
+            connected_at: socket.connected_at,
+            rooms: socket.rooms,
+        }
+    }
+}
 
 async fn details(
     api: &Api,
     selector: Selector,
     limit: u32,
-) -> (u64, Vec<SocketDetails>, Vec<String>) {
+) -> (u64, Vec<FoundSocket>, Vec<String>) {
     let query = Query::Details { selector, limit };
-    match run(api, &query).await {
-        (QueryAnswer::Details { total, sockets }, missing) => (total, sockets, missing),
-        (_, missing) => (0, Vec::new(), missing),
-    }
+    let (answer, missing) = run(api, &query).await;
+    let QueryAnswer::Details {
+        total,
+        sockets,
+        of_servers,
+    } = answer
+    else {
+        return (0, Vec::new(), missing);
+    };
+    let sockets = sockets.into_iter().map(FoundSocket::from);
+    let found = sockets.chain(of_servers.into_iter().map(FoundSocket::from));
+    (total, found.collect(), missing)
 }
 
 /// The user of a socket, whose room it is in, if the key allows that room.
-fn user_of(api: &Api, key: &HeldKey, socket: &SocketDetails) -> Option<String> {
+fn user_of(api: &Api, key: &HeldKey, socket: &FoundSocket) -> Option<String> {
     let rooms = socket.rooms.iter();
     let mut users = rooms
         .filter(|room| key.has_room(room))
@@ -48,8 +89,8 @@ pub(super) async fn sockets(
 ) -> Result<Answer, ApiError> {
     let (total, found, missing) = details(api, selector, limit).await;
     let entries = found.iter().map(|socket| ListedSocket {
-        socket: socket.socket.to_string(),
-        node: socket.socket.node().to_string(),
+        socket: socket.id.clone(),
+        node: socket.node.map(|node| node.to_string()),
         user: user_of(api, key, socket),
         connected_at: socket.connected_at,
         rooms: {
@@ -79,7 +120,7 @@ pub(super) async fn members(
     let mut members: Vec<UserSockets> = Vec::new();
     let mut owned: Vec<(Option<String>, String)> = found
         .iter()
-        .map(|socket| (user_of(api, key, socket), socket.socket.to_string()))
+        .map(|socket| (user_of(api, key, socket), socket.id.clone()))
         .collect();
     // Those without a user come last.
     owned.sort_by(|left, right| {

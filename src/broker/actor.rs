@@ -62,7 +62,7 @@ impl Handler<ShardMessage> for RoomBroker {
             }
             ShardMessage::Resolve(resolve) => shard.resolve(resolve.0),
             ShardMessage::ReceiversCounted(counted) => shard.receivers_counted(counted),
-            ShardMessage::Echoed(echoed) => shard.echoed(echoed.id),
+            ShardMessage::Echoed(echoed) => shard.echoed(echoed),
             ShardMessage::RoomsReady(ready) => shard.rooms_ready(ready),
             ShardMessage::NamespaceReady(ready) => shard.namespace_ready(&ready.0),
             ShardMessage::StartCall(start) => shard.start_call(start),
@@ -70,6 +70,7 @@ impl Handler<ShardMessage> for RoomBroker {
             ShardMessage::RunQuery(run) => shard.run_query(&run),
             ShardMessage::WorkerAnswer(answer) => shard.worker_answered(answer),
             ShardMessage::NodeAnswer(answer) => shard.node_answered(answer.0),
+            ShardMessage::ServerAnswer(answer) => shard.server_answered(answer),
             ShardMessage::CancelGather(cancel) => shard.cancel_gather(cancel.id),
             ShardMessage::ForgetAcks(forget) => shard.forget_acks(forget.ack_id),
         }

@@ -14,6 +14,8 @@ pub struct Gather<T> {
     steps: UnboundedReceiver<Step<T>>,
     deadline: Instant,
     missing: Vec<NodeId>,
+    /// Whether servers that are not Roomwire nodes should respond and have not.
+    lacks_servers: bool,
     /// Stops the shard that collects the results; `None` once it has stopped by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -25,6 +27,8 @@ pub struct Gathered<T> {
     /// Live nodes that should have responded and did not. Empty if the result is complete, and while the members of
     /// the cluster are unknown.
     pub missing: Vec<NodeId>,
+    /// Whether servers that are not Roomwire nodes should have responded and at least one did not.
+    pub lacks_servers: bool,
 }
 
 /// The collecting end of a [`Gather`].
@@ -36,6 +40,10 @@ enum Step<T> {
     Answer(T),
     /// Nothing more comes from this node.
     Responded(NodeId),
+    /// Servers are to respond.
+    ServersAwaited,
+    /// Nothing more comes from servers.
+    ServersResponded,
     /// Nothing more comes at all, and nothing is missing.
     Complete,
 }
@@ -48,6 +56,7 @@ impl<T> Gather<T> {
             steps,
             deadline,
             missing: awaited,
+            lacks_servers: false,
             cancel: None,
         };
         (gather, GatherSender(sender))
@@ -66,6 +75,8 @@ impl<T> Gather<T> {
             match step {
                 Ok(Some(Step::Answer(answer))) => return Some(answer),
                 Ok(Some(Step::Responded(node))) => self.missing.retain(|awaited| *awaited != node),
+                Ok(Some(Step::ServersAwaited)) => self.lacks_servers = true,
+                Ok(Some(Step::ServersResponded)) => self.lacks_servers = false,
                 Ok(Some(Step::Complete)) => self.missing.clear(),
                 Ok(None) => {
                     self.cancel = None;
@@ -85,6 +96,7 @@ impl<T> Gather<T> {
         Gathered {
             answers,
             missing: std::mem::take(&mut self.missing),
+            lacks_servers: self.lacks_servers,
         }
     }
 }
@@ -106,6 +118,16 @@ impl<T> GatherSender<T> {
     /// Nothing more comes from `node`.
     pub(super) fn responded(&self, node: NodeId) {
         self.send(Step::Responded(node));
+    }
+
+    /// Servers that are not Roomwire nodes are to respond.
+    pub(super) fn servers_awaited(&self) {
+        self.send(Step::ServersAwaited);
+    }
+
+    /// All servers have responded.
+    pub(super) fn servers_responded(&self) {
+        self.send(Step::ServersResponded);
     }
 
     /// Nothing more comes at all, and nothing is missing.

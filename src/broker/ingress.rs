@@ -193,6 +193,21 @@ impl Ingress {
     /// Reads the room index of every node, for at most `time`. Each worker of this node and each other node
     /// responds once.
     pub fn query(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
+        self.query_cluster(query, time, false)
+    }
+
+    /// The same with the sockets of Socket.IO servers that form one cluster with the nodes
+    /// (`bus.node_adapter`).
+    pub fn query_with_servers(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
+        self.query_cluster(query, time, true)
+    }
+
+    fn query_cluster(
+        &self,
+        query: Query,
+        time: Duration,
+        includes_servers: bool,
+    ) -> Gather<QueryAnswer> {
         let ours = self.directory.node();
         let owner = query.socket().map(|socket| socket.node());
         let remote = owner != Some(ours) && self.directory.bus().is_some();
@@ -204,19 +219,20 @@ impl Ingress {
                 nodes
             }
         };
-        self.start_query(query, time, remote, awaited)
+        let includes_servers = includes_servers && remote;
+        self.start_query(query, time, (remote, includes_servers), awaited)
     }
 
     /// Reads the room index of this node only, for at most `time`. Each worker responds once.
     pub fn query_node(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
-        self.start_query(query, time, false, vec![self.directory.node()])
+        self.start_query(query, time, (false, false), vec![self.directory.node()])
     }
 
     fn start_query(
         &self,
         query: Query,
         time: Duration,
-        remote: bool,
+        (remote, includes_servers): (bool, bool),
         awaited: Vec<NodeId>,
     ) -> Gather<QueryAnswer> {
         let directory = &self.directory;
@@ -230,13 +246,14 @@ impl Ingress {
             // The only node that could respond cannot be reached without a bus.
             return gather;
         }
+        let query = Arc::new(query);
         home.do_send(StartQuery {
             id,
             answers,
             workers: workers.count(),
             remote,
+            servers: includes_servers.then(|| Arc::clone(&query)),
         });
-        let query = Arc::new(query);
         for index in workers.iter() {
             if let Some(shard) = directory.shards().get(index) {
                 let (home, query) = (worker, Arc::clone(&query));
@@ -244,11 +261,15 @@ impl Ingress {
             }
         }
         if let Some(bus) = directory.bus().filter(|_| remote) {
-            bus.query.do_send(PublishQuery(QueryRequest {
+            let request = QueryRequest {
                 from: directory.node(),
                 id,
                 query: Arc::unwrap_or_clone(query),
-            }));
+            };
+            bus.query.do_send(PublishQuery {
+                request,
+                includes_servers,
+            });
         }
         gather.on_cancel(cancellation(home, id))
     }

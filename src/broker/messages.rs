@@ -9,7 +9,7 @@ use super::gather::GatherSender;
 use crate::history::Logs;
 use crate::model::{
     AckReply, Announcement, Command, Namespace, Position, Query, QueryAnswer, QueryRequest,
-    QueryResponse, Room, SocketId, WorkerIndex,
+    QueryResponse, Room, ServerSocket, SocketId, WorkerIndex,
 };
 
 /// Bytes that a command occupies besides its payload while it waits for a shard or the bridge.
@@ -38,6 +38,7 @@ pub enum ShardMessage {
     RunQuery(RunQuery),
     WorkerAnswer(WorkerAnswer),
     NodeAnswer(NodeAnswer),
+    ServerAnswer(ServerAnswer),
     CancelGather(CancelGather),
     ForgetAcks(ForgetAcks),
 }
@@ -64,6 +65,7 @@ shard_messages!(
     RunQuery,
     WorkerAnswer,
     NodeAnswer,
+    ServerAnswer,
     CancelGather,
     ForgetAcks
 );
@@ -145,12 +147,32 @@ pub struct ReceiversCounted {
     pub id: u64,
     /// This node is one of them if it subscribes to the channel; see [`Echoed`].
     pub nodes: usize,
+    /// The subscribers that received the request to servers of a query, which can include nodes; `None` if this is not
+    /// known and nothing more can be awaited.
+    pub servers: Option<usize>,
 }
 
 /// A call or a query of this node came back to it from the bus. Its workers have it already.
 #[derive(Debug, Clone, Copy)]
 pub struct Echoed {
     pub id: u64,
+    /// The dialect in which the message came back.
+    pub dialect: MessageDialect,
+}
+
+/// The dialect of a message that this node published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageDialect {
+    /// That of Roomwire nodes.
+    Native,
+    Foreign,
+}
+
+/// The sockets that a server, which is no Roomwire node, has reported to a query of this node.
+#[derive(Debug)]
+pub struct ServerAnswer {
+    pub id: u64,
+    pub sockets: Vec<ServerSocket>,
 }
 
 /// The bus delivers to these rooms from now on, or cannot for the time being (`degraded`).
@@ -186,6 +208,8 @@ pub struct StartQuery {
     pub workers: usize,
     /// Whether other nodes receive it.
     pub remote: bool,
+    /// The query, if servers that are not Roomwire nodes receive it too.
+    pub servers: Option<Arc<Query>>,
 }
 
 /// Run a query on the sockets of this worker.
@@ -231,7 +255,11 @@ pub struct PublishReply(pub AckReply);
 /// To the bridge: a query of this node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct PublishQuery(pub QueryRequest);
+pub struct PublishQuery {
+    pub request: QueryRequest,
+    /// Servers that are not Roomwire nodes respond as well.
+    pub includes_servers: bool,
+}
 
 /// To the bridge: an announcement of this node.
 #[derive(Debug, Clone, Message)]

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::{Context, Handler};
+
 use super::local_query::query_node;
+use super::node::Bridge;
 use super::publish::Publisher;
 use super::receive::{ForBridge, Receiver};
 use super::subscriptions::RoomSubscriptions;
-use crate::broker::messages::{Dispatch, ReachReport};
+use crate::broker::messages::{Dispatch, PublishReply, ReachReport, ReachedSockets};
 use crate::clock;
 use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unfit, Workers};
 
@@ -16,6 +19,25 @@ use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unf
 const ACK_TIME: Duration = Duration::from_secs(60);
 /// The answer to an event for servers without a handler on this node.
 const NO_ANSWER: &str = "null";
+
+impl Handler<ReachedSockets> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, reached: ReachedSockets, _ctx: &mut Context<Self>) {
+        let ReachedSockets { ack_id, sockets } = reached;
+        if let Some((token, sockets)) = self.receiver.reach.add(ack_id, sockets) {
+            self.publisher.publish_reached(&token, sockets);
+        }
+    }
+}
+
+impl Handler<PublishReply> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, PublishReply(reply): PublishReply, _ctx: &mut Context<Self>) {
+        self.publisher.publish_reply(reply);
+    }
+}
 
 impl Receiver {
     /// Collects an emit for the shards that it may concern, which report how many of their sockets received it.

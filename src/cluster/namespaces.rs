@@ -67,14 +67,21 @@ impl NamespaceSubscriptions {
         }
     }
 
-    /// Subscribes to a namespace, or keeps it subscribed, as if its last socket had just left.
+    /// Subscribes to a namespace, or keeps it subscribed, as if its last socket had just left. Returns whether the bus
+    /// delivers its messages already.
     pub(super) fn keep(
         &mut self,
         namespace: &Namespace,
         channels: impl FnOnce() -> Vec<Channel>,
         changes: &mut ChannelChanges,
-    ) {
-        self.hold(namespace, channels, changes);
+    ) -> bool {
+        self.hold(namespace, channels, changes).unconfirmed == 0
+    }
+
+    /// Whether the bus delivers the messages of a namespace.
+    pub(super) fn delivers(&self, namespace: &Namespace) -> bool {
+        let usage = self.namespaces.get(namespace);
+        usage.is_some_and(|usage| usage.unconfirmed == 0)
     }
 
     /// Subscribes to a namespace until [`Self::unpin_all`], with or without sockets.

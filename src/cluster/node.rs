@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::dialect::{Dialect, MemberState};
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, RouterAddresses};
+use super::pending_queries::PendingQueries;
 use super::publish::Publisher;
 use super::reached::ReachCounts;
 use super::receive::{ForBridge, Receiver};
@@ -25,8 +26,7 @@ use super::subscriptions::RoomName;
 use super::translation::{Translator, TranslatorParts};
 use crate::broker::messages::weight;
 use crate::broker::messages::{
-    ForgetAcks, Interest, InterestChange, NamespaceReady, Publish, PublishAnnouncement,
-    PublishQuery, PublishReply, ReachedSockets, RoomsReady,
+    ForgetAcks, Interest, InterestChange, NamespaceReady, Publish, PublishAnnouncement, RoomsReady,
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
@@ -92,6 +92,8 @@ pub struct Bridge {
     pub(super) store: Arc<dyn Store>,
     /// The key of that lease.
     pub(super) translation_key: String,
+    /// Queries that wait for the channels on which servers respond.
+    pub(super) pending_queries: PendingQueries,
 }
 
 impl Bridge {
@@ -123,6 +125,7 @@ impl Bridge {
             translator: translator.flatten(),
             translation_key: lease_key(&parts.key_prefix, "translator"),
             store: parts.store,
+            pending_queries: PendingQueries::default(),
             subscriber: Subscriber::new(parts.link, &dialects),
             fence_channel: publisher.fence_channel(),
             publisher,
@@ -260,6 +263,7 @@ impl Bridge {
                         self.notify_namespace(&name, workers);
                     }
                 }
+                self.publish_ready_queries();
             }
             LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
             // For the translator.
@@ -275,6 +279,7 @@ impl Bridge {
         self.directory.set_cut_off(true);
         self.sequencer.suspend(true);
         self.stop_waiting();
+        self.publish_pending_queries();
     }
 
     fn on_message(&mut self, channel: &Channel, payload: &Bytes, ctx: &mut Context<Self>) {
@@ -395,33 +400,6 @@ impl Handler<Publish> for Bridge {
             self.subscriber.hold_namespace(command.namespace());
         }
         self.publisher.publish_command(&command, logs);
-    }
-}
-
-impl Handler<PublishReply> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, PublishReply(reply): PublishReply, _ctx: &mut Self::Context) {
-        self.publisher.publish_reply(reply);
-    }
-}
-
-impl Handler<ReachedSockets> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, reached: ReachedSockets, _ctx: &mut Self::Context) {
-        let ReachedSockets { ack_id, sockets } = reached;
-        if let Some((token, sockets)) = self.receiver.reach.add(ack_id, sockets) {
-            self.publisher.publish_reached(&token, sockets);
-        }
-    }
-}
-
-impl Handler<PublishQuery> for Bridge {
-    type Result = ();
-
-    fn handle(&mut self, PublishQuery(request): PublishQuery, _ctx: &mut Self::Context) {
-        self.publisher.publish_query(&request);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::future::{JoinAll, join, join_all};
 use log::{debug, warn};
 
 use super::dialect::{Dialect, EncodeError, MemberState, Outbound};
@@ -183,36 +184,65 @@ impl Publisher {
     /// Publishes messages of a call or query, and reports to the collecting worker how many nodes received them. They
     /// are not queued while Redis is away.
     fn publish_counted(&self, messages: Vec<Outgoing>, shard: &ShardAddress, id: u64) {
-        self.count_published(messages.len());
-        let counts: Vec<_> = messages
-            .into_iter()
-            .map(|message| {
-                self.link.publish_counted(Outgoing {
-                    volatile: true,
-                    ..message
-                })
-            })
-            .collect();
-        let shard = shard.clone();
+        let (nodes, shard) = (self.count(messages), shard.clone());
         actix_rt::spawn(async move {
-            let counts = futures_util::future::join_all(counts).await;
-            let nodes = counts.into_iter().flatten().sum::<u64>();
-            let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
-            shard.do_send(ReceiversCounted { id, nodes });
+            let nodes = sum(nodes.await.into_iter().flatten());
+            let servers = None;
+            shard.do_send(ReceiversCounted { id, nodes, servers });
         });
     }
 
-    /// Publishes a query of this node. While Redis is away no node receives it.
-    pub(super) fn publish_query(&self, request: &QueryRequest) {
+    /// Publishes messages. Resolves to the number of receivers of each.
+    fn count(&self, messages: Vec<Outgoing>) -> JoinAll<Receivers> {
+        self.count_published(messages.len());
+        let counts = messages.into_iter().map(|message| {
+            self.link.publish_counted(Outgoing {
+                volatile: true,
+                ..message
+            })
+        });
+        join_all(counts)
+    }
+
+    /// Publishes a query of this node for nodes, and `of_servers` for servers, `None` if these cannot be queried. While Redis
+    /// is away none receives it.
+    pub(super) fn publish_query(&self, request: &QueryRequest, of_servers: Option<Vec<Outgoing>>) {
         let id = request.id;
-        let Some(shard) = self.directory.shards().get(gather_worker(id)) else {
+        let Some(shard) = self.directory.shards().get(gather_worker(id)).cloned() else {
             return;
         };
-        let messages = match self.health.bus() {
-            BusState::Up => self.encode_fitting(&Outbound::Query(request)),
-            _ => Vec::new(),
+        let is_up = self.health.bus() == BusState::Up;
+        let (messages, of_servers) = match of_servers {
+            of_servers if is_up => (self.encode_fitting(&Outbound::Query(request)), of_servers),
+            // Where there are no servers, none is missing.
+            of_servers => (Vec::new(), of_servers.filter(Vec::is_empty)),
         };
-        self.publish_counted(messages, shard, id);
+        let is_countable = of_servers.is_some();
+        let nodes = self.count(messages);
+        let servers = self.count(of_servers.unwrap_or_default());
+        actix_rt::spawn(async move {
+            let (nodes, servers) = join(nodes, servers).await;
+            let servers = servers.into_iter().collect::<Result<Vec<u64>, _>>();
+            shard.do_send(ReceiversCounted {
+                id,
+                nodes: sum(nodes.into_iter().flatten()),
+                servers: servers.ok().filter(|_| is_countable).map(sum),
+            });
+        });
+    }
+
+    /// The messages of a query for servers in their dialects; `None` if one of them cannot be published or counted.
+    pub(super) fn query_of_servers(&self, request: &QueryRequest) -> Option<Vec<Outgoing>> {
+        let mut all = Vec::new();
+        for dialect in self.dialects.iter().skip(1) {
+            let messages = dialect.encode(&Outbound::Query(request)).ok()?;
+            let is_countable = messages.is_empty() || dialect.counts_receivers();
+            if !is_countable || !messages.iter().all(|m| self.fits(m.payload.len())) {
+                return None;
+            }
+            all.extend(messages);
+        }
+        Some(all)
     }
 
     /// Publishes an announcement of this node for the others.
@@ -322,4 +352,8 @@ impl Publisher {
             warn!(others; "message not published: {cause}");
         }
     }
+}
+
+fn sum(receivers: impl IntoIterator<Item = u64>) -> usize {
+    usize::try_from(receivers.into_iter().sum::<u64>()).unwrap_or(usize::MAX)
 }

@@ -16,16 +16,18 @@ use super::reached::ReachCounts;
 use super::subscriptions::RoomSubscriptions;
 use super::translation::{TOPIC, Translator, is_translated};
 use crate::broker::directory::gather_worker;
-use crate::broker::messages::{Dispatch, Echoed, NodeAnswer, ReachReport, Resolve, ShardMessage};
+use crate::broker::messages::{
+    Dispatch, Echoed, MessageDialect, NodeAnswer, ReachReport, Resolve, ServerAnswer, ShardMessage,
+};
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::Channel;
 use crate::clock;
 use crate::logging::Burst;
 use crate::metrics::labels::{BusDrop, Label, Origin};
 use crate::model::{
-    AckReply, AckToken, Announcement, Command, CommandObserver, Emit, NodeId, Position,
-    QueryRequest, QueryResponse, ReplyTo, ServerSideEventHandler, Target, Unfit, Workers,
-    shorten_ids,
+    AckReply, AckToken, Announcement, Command, CommandObserver, DialectId, Emit, NodeId, Position,
+    QueryRequest, QueryResponse, ReplyTo, ServerSideEventHandler, ServerSocket, Target, Unfit,
+    Workers, shorten_ids,
 };
 
 /// The receiving half of the bridge.
@@ -100,6 +102,8 @@ impl Receiver {
             Ok(Inbound::ForeignQuery { reply_to, query }) => {
                 self.run_foreign_query(reply_to, query, publisher);
             }
+            Ok(Inbound::QueryOfNode { reply_to }) => publisher.publish_no_sockets(&reply_to),
+            Ok(Inbound::ServerSockets { id, sockets }) => self.server_answered(id, sockets),
             Ok(Inbound::ForeignChange { command, reply_to }) => {
                 self.dispatch(command, rooms, publisher);
                 publisher.publish_foreign_change_done(&reply_to);
@@ -120,7 +124,7 @@ impl Receiver {
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
             Ok(Inbound::Forward { from, body }) => self.route_forwarded(from, body),
             // The workers of this node have it already.
-            Ok(Inbound::Own { gather: Some(id) }) => self.send_home(id, Echoed { id }),
+            Ok(Inbound::Own { gather: Some(id) }) => self.echoed(id, dialect.id()),
             Ok(Inbound::Own { gather: None }) => {}
             Ok(Inbound::Announcement(announcement)) => return self.announced(announcement),
             Ok(Inbound::OwnAnnouncement(announcement)) => return marker(announcement, true),
@@ -134,6 +138,20 @@ impl Receiver {
             Err(error) => self.report_undecoded(channel, &error),
         }
         None
+    }
+
+    /// This node received its own call or query, in a dialect.
+    fn echoed(&self, id: u64, dialect: DialectId) {
+        let native = self.dialects.first().map(|first| first.id());
+        let dialect = match native == Some(dialect) {
+            true => MessageDialect::Native,
+            false => MessageDialect::Foreign,
+        };
+        self.send_home(id, Echoed { id, dialect });
+    }
+
+    fn server_answered(&self, id: u64, sockets: Vec<ServerSocket>) {
+        self.send_home(id, ServerAnswer { id, sockets });
     }
 
     /// Passes an announcement to the services of this node, apart from markers.

@@ -15,7 +15,7 @@ const EMPTY_ACK: &str = "[]";
 const EMPTY_ANSWER: &str = "null";
 
 /// A response and its recipient.
-enum Response<'a> {
+enum BusResponse<'a> {
     QueryAnswer(QueryResponse),
     Reply(AckReply),
     ForeignAnswer {
@@ -40,7 +40,7 @@ struct Oversized {
     cause: String,
 }
 
-impl Response<'_> {
+impl BusResponse<'_> {
     fn recipient(&self) -> ReplyTo {
         match self {
             Self::QueryAnswer(response) => ReplyTo::Node(response.to),
@@ -99,17 +99,17 @@ impl Response<'_> {
 impl Publisher {
     /// Publishes the answer of this node to a query of another node.
     pub(super) fn publish_query_answer(&self, response: QueryResponse) {
-        self.respond(Response::QueryAnswer(response));
+        self.respond(BusResponse::QueryAnswer(response));
     }
 
     /// Publishes the reply of a client of this node in the dialect of the member that requested it.
     pub(super) fn publish_reply(&self, reply: AckReply) {
-        self.respond(Response::Reply(reply));
+        self.respond(BusResponse::Reply(reply));
     }
 
     /// Reports to a foreign member how many sockets of this node received its emit.
     pub(super) fn publish_reached(&self, token: &AckToken, sockets: u64) {
-        self.respond(Response::Short {
+        self.respond(BusResponse::Short {
             recipient: &token.reply_to,
             outbound: Outbound::Reached { token, sockets },
         });
@@ -117,12 +117,23 @@ impl Publisher {
 
     /// Publishes the answer of this node to a query of a foreign member.
     pub(super) fn publish_foreign_answer(&self, reply_to: &ReplyTo, answer: QueryAnswer) {
-        self.respond(Response::ForeignAnswer { reply_to, answer });
+        self.respond(BusResponse::ForeignAnswer { reply_to, answer });
+    }
+
+    /// Responds to a query that a node of the cluster sent to servers. It has the sockets of this node from its query in the
+    /// first dialect.
+    pub(super) fn publish_no_sockets(&self, reply_to: &ReplyTo) {
+        let answer = QueryAnswer::Details {
+            total: 0,
+            sockets: Vec::new(),
+            of_servers: Vec::new(),
+        };
+        self.publish_foreign_answer(reply_to, answer);
     }
 
     /// Reports to a foreign member that a change which it requested is made.
     pub(super) fn publish_foreign_change_done(&self, reply_to: &ReplyTo) {
-        self.respond(Response::Short {
+        self.respond(BusResponse::Short {
             recipient: reply_to,
             outbound: Outbound::ForeignChangeDone { reply_to },
         });
@@ -130,11 +141,11 @@ impl Publisher {
 
     /// Publishes the answer of this node to an event for servers.
     pub(super) fn publish_server_event_answer(&self, reply_to: &ReplyTo, answer: &str) {
-        self.respond(Response::ServerEventAnswer { reply_to, answer });
+        self.respond(BusResponse::ServerEventAnswer { reply_to, answer });
     }
 
     /// Publishes a response, or what fits of it.
-    fn respond(&self, response: Response<'_>) {
+    fn respond(&self, response: BusResponse<'_>) {
         let Err(oversized) = self.try_respond(&response) else {
             return;
         };
@@ -152,7 +163,7 @@ impl Publisher {
     }
 
     /// Publishes a response in the dialect of its recipient, unless it is too large.
-    fn try_respond(&self, response: &Response<'_>) -> Result<(), Oversized> {
+    fn try_respond(&self, response: &BusResponse<'_>) -> Result<(), Oversized> {
         let dialect = match response.recipient() {
             ReplyTo::Node(_) => self.dialects.first(),
             ReplyTo::Foreign { dialect, .. } => self.dialects.iter().find(|d| d.id() == dialect),

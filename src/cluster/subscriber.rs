@@ -130,15 +130,16 @@ impl Subscriber {
 
     /// Subscribes to the channels of a namespace as if its last socket had just left: responses to a call arrive there.
     /// The subscription is requested before the call is published, on another connection; if the call overtook it, a
-    /// response would be missing and the call would end by its timeout.
-    pub(super) fn hold_namespace(&mut self, namespace: &Namespace) {
+    /// response would be missing and the call would end by its timeout. Returns whether the bus delivers already.
+    pub(super) fn hold_namespace(&mut self, namespace: &Namespace) -> bool {
         if !self.has_namespaces {
-            return;
+            return true;
         }
         let mut changes = ChannelChanges::default();
         let channels = || namespace_channels(&self.dialects, namespace);
-        self.namespaces.keep(namespace, channels, &mut changes);
+        let is_delivered = self.namespaces.keep(namespace, channels, &mut changes);
         self.apply(changes);
+        is_delivered
     }
 
     /// Subscribes to the channels of namespaces until [`NamespaceSubscriptions::unpin_all`].

@@ -16,7 +16,10 @@ const MAX_LISTED: u32 = 10_000;
 
 impl EchoApi {
     async fn query(&self, query: Query) -> QueryAnswer {
-        let gather = self.parts.ingress.query(query.clone(), QUERY_TIME);
+        let gather = self
+            .parts
+            .ingress
+            .query_with_servers(query.clone(), QUERY_TIME);
         query.combine(gather.finish().await.answers)
     }
 

@@ -1,7 +1,9 @@
 //! Queries about rooms and sockets. A [`Command`](super::Command) changes something and has no result; a query
 //! changes nothing and has one.
 
-use super::{Namespace, NodeId, NodeSummary, Room, Selector, SocketDetails, SocketId};
+use super::{
+    Namespace, NodeId, NodeSummary, Room, Selector, ServerSocket, SocketDetails, SocketId,
+};
 
 /// What can be read from the room index of every node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +64,10 @@ pub enum QueryAnswer {
     Details {
         /// Number of selected sockets.
         total: u64,
-        /// In no particular order, at most `limit` of them.
+        /// In no particular order, at most `limit` of them together with those of servers.
         sockets: Vec<SocketDetails>,
+        /// Those of Socket.IO servers that are not Roomwire nodes. Not part of messages between nodes.
+        of_servers: Vec<ServerSocket>,
     },
     /// Rooms by name, each with the number of its members, at most `limit` of them, without rooms that have none.
     RoomList(Vec<(Room, u64)>),
@@ -98,6 +102,7 @@ impl Query {
             Self::Details { .. } => QueryAnswer::Details {
                 total: 0,
                 sockets: Vec::new(),
+                of_servers: Vec::new(),
             },
             Self::RoomList { .. } | Self::RoomCounts { .. } => QueryAnswer::RoomList(Vec::new()),
             Self::Nodes => QueryAnswer::Nodes(Vec::new()),
@@ -117,8 +122,7 @@ impl Query {
                 },
             ) => {
                 *total = total.saturating_add(more_total);
-                let free = (*limit as usize).saturating_sub(sockets.len());
-                sockets.extend(more_sockets.into_iter().take(free));
+                append(sockets, more_sockets, *limit as usize);
             }
             (Self::Rooms { .. }, QueryAnswer::Rooms(rooms), QueryAnswer::Rooms(Some(more))) => {
                 *rooms = Some(more);
@@ -136,18 +140,7 @@ impl Query {
                 nodes.sort_unstable();
                 nodes.dedup();
             }
-            (
-                Self::Details { limit, .. },
-                QueryAnswer::Details { total, sockets },
-                QueryAnswer::Details {
-                    total: more_total,
-                    sockets: more_sockets,
-                },
-            ) => {
-                *total = total.saturating_add(more_total);
-                let free = (*limit as usize).saturating_sub(sockets.len());
-                sockets.extend(more_sockets.into_iter().take(free));
-            }
+            (Self::Details { limit, .. }, sum, more) => merge_details(sum, more, *limit as usize),
             (
                 Self::RoomList { limit, .. },
                 QueryAnswer::RoomList(rooms),
@@ -190,9 +183,14 @@ impl QueryAnswer {
                 total: *total,
                 sockets: first(sockets, numerator, denominator)?,
             },
-            Self::Details { total, sockets } => Self::Details {
+            Self::Details {
+                total,
+                sockets,
+                of_servers,
+            } => Self::Details {
                 total: *total,
                 sockets: first(sockets, numerator, denominator)?,
+                of_servers: of_servers.clone(),
             },
             Self::RoomList(rooms) => Self::RoomList(first(rooms, numerator, denominator)?),
             Self::Rooms(rooms) => {
@@ -201,6 +199,41 @@ impl QueryAnswer {
             Self::Count { .. } | Self::Nodes(_) => return None,
         })
     }
+}
+
+/// Adds details, if both are answers with details.
+fn merge_details(sum: &mut QueryAnswer, more: QueryAnswer, limit: usize) {
+    if let (
+        QueryAnswer::Details {
+            total,
+            sockets,
+            of_servers,
+        },
+        QueryAnswer::Details {
+            total: more_total,
+            sockets: more_sockets,
+            of_servers: more_of_servers,
+        },
+    ) = (sum, more)
+    {
+        *total = total.saturating_add(more_total);
+        append(
+            sockets,
+            more_sockets,
+            limit.saturating_sub(of_servers.len()),
+        );
+        append(
+            of_servers,
+            more_of_servers,
+            limit.saturating_sub(sockets.len()),
+        );
+    }
+}
+
+/// Adds items to a list of at most `limit` items.
+fn append<T>(list: &mut Vec<T>, more: Vec<T>, limit: usize) {
+    let free = limit.saturating_sub(list.len());
+    list.extend(more.into_iter().take(free));
 }
 
 /// Adds rooms to a list by name. A room among the first `limit` of all is among the first of each list that has it, so

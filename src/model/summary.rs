@@ -12,6 +12,16 @@ pub struct SocketDetails {
     pub rooms: Vec<Room>,
 }
 
+/// A socket of a Socket.IO server that is no Roomwire node, as that server reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSocket {
+    pub id: Room,
+    /// Unix time of its connect in seconds; `None` if the server does not report it.
+    pub connected_at: Option<u64>,
+    /// The rooms that it has joined, without its own.
+    pub rooms: Vec<Room>,
+}
+
 /// What a node has, or of one of its workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSummary {

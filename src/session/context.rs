@@ -110,7 +110,9 @@ impl ClusterAccess for ShardAccess {
         let ingress = Ingress::new(Arc::clone(self.0.directory()));
         let gather = ingress.query(query.clone(), deadline);
         Box::pin(async move {
-            let Gathered { answers, missing } = gather.finish().await;
+            let Gathered {
+                answers, missing, ..
+            } = gather.finish().await;
             for answer in answers {
                 query.merge(&mut sum, answer);
             }

@@ -191,7 +191,9 @@ async fn both_nodes_respond_to_queries() {
             .server
             .ingress()
             .query(query.clone(), std::time::Duration::from_secs(5));
-        let Gathered { answers, missing } = within_deadline("the answers", gather.finish()).await;
+        let Gathered {
+            answers, missing, ..
+        } = within_deadline("the answers", gather.finish()).await;
         assert!(missing.is_empty());
         let mut sum = query.no_match();
         for answer in answers {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use roomwire::metrics::labels::BusDrop;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::api::{WITH_API, request};
 use crate::support::log::logged_with;
@@ -69,24 +69,16 @@ async fn an_answer_over_the_limit_completes_the_request_of_a_server_with_what_fi
 
 #[actix_rt::test]
 async fn an_answer_over_the_limit_completes_the_query_of_a_node_which_names_the_other_as_missing() {
-    let (cluster, server) = cluster::<2>(&SMALL).await;
+    let (cluster, mut server) = cluster::<2>(&SMALL).await;
     let _members = members_of_long_rooms(&cluster, &server).await;
-    let limited = request(
-        &cluster.nodes[0],
-        "sockets",
-        r#"{"everybody":true,"limit":3}"#,
-    )
-    .await;
+    let body = r#"{"everybody":true,"limit":3}"#;
+    let (limited, _) = answered(&cluster, &mut server, ("sockets", body), json!([])).await;
     assert_eq!(
         (&limited["total"], &limited["missing"]),
         (&json!(20), &json!([]))
     );
-    let answer = request(
-        &cluster.nodes[0],
-        "sockets",
-        r#"{"everybody":true,"limit":1000}"#,
-    )
-    .await;
+    let body = r#"{"everybody":true,"limit":1000}"#;
+    let (answer, _) = answered(&cluster, &mut server, ("sockets", body), json!([])).await;
     let listed = answer["sockets"].as_array().unwrap().len();
     assert!((5..20).contains(&listed), "{listed}");
     assert_eq!(answer["total"], 20);
@@ -120,4 +112,168 @@ async fn an_ack_over_the_limit_reaches_a_server_as_an_empty_one() {
     let (ack, _) = server.receive().await;
     assert_eq!(ack, json!({"type": 9, "requestId": "r1"}));
     assert_eq!(shortened(&cluster, 0), 1);
+}
+
+/// Two sockets of a server, as it reports them.
+fn sockets_of_server() -> [Value; 2] {
+    let socket = |id: &str, rooms: &[&str]| {
+        let handshake = json!({"headers": {"cookie": "secret"}, "issued": 1_700_000_000_123_u64});
+        json!({"id": id, "handshake": handshake, "rooms": rooms, "data": {"a": 1}})
+    };
+    let ids = ["socketOfServer000001", "socketOfServer000002"];
+    [
+        socket(ids[0], &[ids[0], "r", "user:ada"]),
+        socket(ids[1], &[ids[1], "r", "s"]),
+    ]
+}
+
+/// Sends a request of the API to the first node, and responds to the query of the server.
+async fn answered<const N: usize>(
+    cluster: &TestCluster<N>,
+    server: &mut NodeServer,
+    (verb, body): (&str, &str),
+    sockets: Value,
+) -> (Value, Value) {
+    let respond = async {
+        let (query, _) = server.receive().await;
+        server.respond(&json!({"requestId": query["requestId"], "sockets": sockets}));
+        query
+    };
+    tokio::join!(request(&cluster.nodes[0], verb, body), respond)
+}
+
+#[actix_rt::test]
+async fn queries_of_the_api_include_the_sockets_of_servers() {
+    let (cluster, mut server) = cluster::<2>(&[]).await;
+    let mut members = [
+        cluster.nodes[0].member().await,
+        cluster.nodes[1].member().await,
+    ];
+    for member in &mut members {
+        member.join("r").await;
+    }
+    let list = Value::from(sockets_of_server().to_vec());
+    let body = r#"{"rooms":["r"],"limit":10}"#;
+    let (answer, query) = answered(&cluster, &mut server, ("sockets", body), list.clone()).await;
+    assert_eq!(query["type"], 5);
+    assert_eq!(query["opts"], json!({"rooms": ["r"], "except": []}));
+    assert_eq!(
+        (&answer["total"], &answer["missing"]),
+        (&json!(4), &json!([]))
+    );
+    let sockets = answer["sockets"].as_array().unwrap();
+    let of_servers: Vec<&Value> = sockets.iter().filter(|it| it["node"].is_null()).collect();
+    assert_eq!(sockets.len(), 4);
+    let expected = json!([
+        {"socket": "socketOfServer000001", "node": null, "user": "ada", "connected_at": 1_700_000_000, "rooms": ["r", "user:ada"]},
+        {"socket": "socketOfServer000002", "node": null, "user": null, "connected_at": 1_700_000_000, "rooms": ["r", "s"]},
+    ]);
+    assert_eq!(json!(of_servers), expected);
+
+    let (answer, _) = answered(&cluster, &mut server, ("rooms", "{}"), list.clone()).await;
+    let rooms = json!([
+        {"room": "r", "sockets": 4}, {"room": "s", "sockets": 1}, {"room": "user:ada", "sockets": 1}
+    ]);
+    assert_eq!(answer, json!({"rooms": rooms, "next": null, "missing": []}));
+    let body = r#"{"users":["ada","bob"]}"#;
+    let (answer, query) = answered(&cluster, &mut server, ("users", body), list.clone()).await;
+    assert_eq!(query["opts"]["rooms"], json!(["user:ada", "user:bob"]));
+    let online = answer["users"].as_array().unwrap().iter();
+    let online: Vec<&Value> = online.map(|user| &user["sockets"]).collect();
+    assert_eq!(online, [1, 0]);
+    let body = r#"{"room":"s"}"#;
+    let (answer, _) = answered(&cluster, &mut server, ("members", body), json!([list[1]])).await;
+    let members = json!([{"user": null, "sockets": ["socketOfServer000002"]}]);
+    assert_eq!(
+        answer,
+        json!({"total": 1, "members": members, "missing": []})
+    );
+}
+
+#[actix_rt::test]
+async fn counts_of_the_api_include_the_sockets_of_servers_by_their_ids() {
+    let (cluster, mut server) = cluster::<2>(&[]).await;
+    let mut member = cluster.nodes[1].member().await;
+    member.join("r").await;
+    let ids = json!(["socketOfServer000001", "socketOfServer000002"]);
+    let emit = r#"{"rooms":["r"],"event":"e","counts":true}"#;
+    let (answer, query) = answered(&cluster, &mut server, ("emit", emit), ids.clone()).await;
+    assert_eq!(
+        (&query["type"], &query["rooms"]),
+        (&json!(0), &json!(["r"]))
+    );
+    assert_eq!(answer, json!({"sockets": 3, "nodes": 1, "missing": []}));
+    member.expect(r#"42["e"]"#).await;
+}
+
+#[actix_rt::test]
+async fn a_server_that_does_not_respond_is_missing_in_the_answer() {
+    let (cluster, mut server) = cluster::<1>(&[]).await;
+    let mut member = cluster.nodes[0].member().await;
+    member.join("r").await;
+    let body = r#"{"room":"r"}"#;
+    let silent = request(&cluster.nodes[0], "members", body).await;
+    assert_eq!(
+        (&silent["total"], &silent["missing"]),
+        (&json!(1), &json!(["servers"]))
+    );
+    let (query, _) = server.receive().await;
+    // Too late, and then once more than the server owes.
+    for _ in 0..2 {
+        server.respond(&json!({"requestId": query["requestId"], "sockets": ["a"]}));
+    }
+    let (answer, _) = answered(&cluster, &mut server, ("members", body), json!([])).await;
+    assert_eq!(
+        (&answer["total"], &answer["missing"]),
+        (&json!(1), &json!([]))
+    );
+    cluster.cut(0);
+    cluster.nodes[0].readyz("degraded").await;
+    let alone = request(&cluster.nodes[0], "members", body).await;
+    assert_eq!(
+        (&alone["total"], &alone["missing"]),
+        (&json!(1), &json!(["servers"]))
+    );
+}
+
+#[actix_rt::test]
+async fn a_call_for_all_acks_waits_for_the_sockets_of_servers() {
+    let (cluster, mut server) = cluster::<2>(&[]).await;
+    let mut member = cluster.nodes[1].member().await;
+    let server_side = async {
+        let (query, _) = server.receive().await;
+        server.respond(&json!({"requestId": query["requestId"], "sockets": ["a", "b"]}));
+        let (emit, _) = server.receive().await;
+        assert_eq!(
+            (&emit["type"], &emit["packet"]["data"]),
+            (&json!(7), &json!(["ask"]))
+        );
+        let request = &emit["requestId"];
+        server.respond(&json!({"type": 8, "requestId": request, "clientCount": 2}));
+        for ack in ["of a", "of b"] {
+            server.acknowledge(request, ack);
+        }
+    };
+    let client_side = async {
+        let question = member.text().await;
+        let id = question
+            .strip_prefix("42")
+            .and_then(|rest| rest.strip_suffix(r#"["ask"]"#));
+        member
+            .send(&format!(r#"43{}["of a node"]"#, id.unwrap()))
+            .await;
+    };
+    let body = r#"{"everybody":true,"event":"ask","acks":"all","timeout_ms":15000}"#;
+    let call = request(&cluster.nodes[0], "call", body);
+    let start = std::time::Instant::now();
+    let (answer, (), ()) = tokio::join!(call, server_side, client_side);
+    assert!(start.elapsed().as_secs() < 10, "no ack is missing");
+    let acks = answer["acks"].as_array().unwrap().iter();
+    let acks: BTreeSet<&str> = acks.map(|ack| ack["args"][0].as_str().unwrap()).collect();
+    assert_eq!(acks, BTreeSet::from(["of a", "of a node", "of b"]));
+    assert_eq!(
+        (&answer["sockets"], &answer["unanswered"]),
+        (&json!(3), &json!([]))
+    );
+    assert_eq!(answer["missing"], json!([]));
 }

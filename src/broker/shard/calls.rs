@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::broker::calls::AckSink;
 use crate::broker::directory::{Starter, gather_id, gather_worker};
-use crate::broker::messages::{PublishReply, ReachedSockets, ReceiversCounted, Resolve, StartCall};
+use crate::broker::messages::{
+    Echoed, PublishReply, ReachedSockets, ReceiversCounted, Resolve, StartCall,
+};
 use crate::broker::parties::Parties;
 use crate::broker::rooms::SocketKey;
 use crate::model::{AckReply, AckToken, Command, Emit, Payload, ReplyTo};
@@ -79,15 +81,16 @@ impl Shard {
     /// Takes the number of nodes that received a call or a query, as counted by the bus.
     pub(in crate::broker) fn receivers_counted(&self, counted: ReceiversCounted) {
         let mut state = self.state.borrow_mut();
-        state.calls.counted(counted.id, counted.nodes);
-        state.queries.counted(counted.id, counted.nodes);
+        let ReceiversCounted { id, nodes, servers } = counted;
+        state.calls.counted(id, nodes);
+        state.queries.counted(id, nodes, servers);
     }
 
     /// This node is one of the counted receivers of its own call or query. Its response counts without a message.
-    pub(in crate::broker) fn echoed(&self, id: u64) {
+    pub(in crate::broker) fn echoed(&self, Echoed { id, dialect }: Echoed) {
         let mut state = self.state.borrow_mut();
         state.calls.responded(id);
-        state.queries.responded(id);
+        state.queries.echoed(id, dialect);
     }
 
     /// Stops collecting the results of a call or a query.

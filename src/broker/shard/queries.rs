@@ -1,7 +1,7 @@
 //! Queries: run on the sockets of this worker, and their answers collected for threads without a shard.
 
 use super::Shard;
-use crate::broker::messages::{RunQuery, StartQuery, WorkerAnswer};
+use crate::broker::messages::{RunQuery, ServerAnswer, StartQuery, WorkerAnswer};
 use crate::broker::rooms::Rooms;
 use crate::model::{NodeSummary, Query, QueryAnswer, QueryResponse};
 
@@ -58,6 +58,7 @@ impl Shard {
                     sockets: listed
                         .filter_map(|member| rooms.details(member.socket))
                         .collect(),
+                    of_servers: Vec::new(),
                 }
             }
             Query::RoomList {
@@ -96,5 +97,11 @@ impl Shard {
     /// Handles the answer of another node.
     pub(in crate::broker) fn node_answered(&self, response: QueryResponse) {
         self.state.borrow_mut().queries.node_answered(response);
+    }
+
+    /// Handles the answer of a server that is no Roomwire node.
+    pub(in crate::broker) fn server_answered(&self, answer: ServerAnswer) {
+        let queries = &mut self.state.borrow_mut().queries;
+        queries.server_answered(answer.id, answer.sockets);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,12 +18,12 @@ use super::common::Common;
 use super::desired_channels::DesiredChannels;
 use super::health::{Component, MemberId};
 use super::member::Member;
-use super::queue::{Batch, PublishQueue, QueuedMessage};
+use super::queue::{Batch, CountReceiver, PublishQueue, QueuedMessage};
 use super::room_logs::LogKeys;
 use super::sentinel::ServerLocator;
 use super::slots::{SLOTS, SlotMap, slot};
 use super::topology::TopologyClient;
-use crate::bus::link::{Channel, LinkDown, LinkEvent, Outgoing};
+use crate::bus::link::{Channel, LinkDown, LinkEvent, Outgoing, Receivers};
 use crate::bus::spool::Dropped;
 
 /// Interval of topology updates while the link is down.
@@ -103,12 +103,25 @@ impl Cluster {
         self.inner.state().publish(batch);
     }
 
-    pub(super) fn publish_counted(
-        &self,
-        message: Outgoing,
-    ) -> oneshot::Receiver<Result<u64, LinkDown>> {
+    /// Publishes a message. Redis counts the receivers of a plain channel at one server only, so each master is requested
+    /// to count its own.
+    pub(super) fn publish_counted(&self, message: Outgoing) -> Receivers {
         let state = self.inner.state();
-        state.queue(state.owner_of(&message)).push_counted(message)
+        let is_sharded = self.inner.common.is_sharded(message.channel.as_str());
+        let counted = state.members.iter().filter(|_| !is_sharded);
+        let counts: Vec<CountReceiver> = counted
+            .map(|(_, member)| member.queue.push_count(message.channel.clone()))
+            .collect();
+        let published = state.queue(state.owner_of(&message)).push_counted(message);
+        Box::pin(async move {
+            let receivers = published.await.unwrap_or(Err(LinkDown))?;
+            if is_sharded {
+                return Ok(receivers);
+            }
+            // A master that is away has no subscribers.
+            let counts = join_all(counts).await;
+            Ok(counts.into_iter().flatten().flatten().sum())
+        })
     }
 
     pub(super) fn subscribe(&self, channels: Vec<Channel>) -> Vec<Channel> {

@@ -95,11 +95,13 @@ impl Link for RedisLink {
     }
 
     fn publish_counted(&self, message: Outgoing) -> Receivers {
-        let receivers = match &self.routing {
-            Routing::Single(member) => member.queue.push_counted(message),
+        match &self.routing {
+            Routing::Single(member) => {
+                let receivers = member.queue.push_counted(message);
+                Box::pin(async move { receivers.await.unwrap_or(Err(LinkDown)) })
+            }
             Routing::BySlot(cluster) => cluster.publish_counted(message),
-        };
-        Box::pin(async move { receivers.await.unwrap_or(Err(LinkDown)) })
+        }
     }
 
     fn subscribe(&self, mut channels: Vec<Channel>) {

@@ -18,12 +18,13 @@ use super::error::ConnectionError;
 use super::error_hints::with_hint;
 use super::health::{Component, MemberId};
 use super::losses::Losses;
-use super::queue::{Batch, PublishQueue};
+use super::queue::{Batch, PublishQueue, QueuedMessage};
 use super::sentinel::ServerLocator;
 use crate::bus::entry;
 use crate::bus::link::{LinkDown, LinkEvent, LinkEventSender, LogAppend, Outgoing};
 use crate::bus::spool::Dropped;
 use crate::history::LogName;
+use crate::logging::Burst;
 use crate::model::Epoch;
 
 /// Size limit of a pipeline in bytes, which holds copies of its messages.
@@ -230,6 +231,11 @@ impl PublishTask {
                 appender.add(&mut pipeline, &queued.message, log, epoch, is_first);
                 continue;
             }
+            if queued.is_count_alone {
+                let channel = queued.message.channel.as_str();
+                pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channel);
+                continue;
+            }
             self.add_message(&mut pipeline, &queued.message);
         }
         let outcomes: Outcomes = pipeline.query_async(connection).await?;
@@ -266,6 +272,10 @@ impl PublishTask {
         let mut reason = None;
         let mut redirected = Vec::new();
         for ((since, queued), outcome) in batch.into_iter().zip(outcomes) {
+            if queued.is_count_alone {
+                count_subscribers(queued, outcome);
+                continue;
+            }
             if self.common.refresh.is_some() && outcome.as_ref().is_err_and(is_redirect) {
                 redirected.push((since, queued));
                 continue;
@@ -327,11 +337,31 @@ fn report_lost(events: &LinkEventSender, logs: Vec<LogName>) {
     }
 }
 
-/// The number of receivers in a response.
+/// The number of receivers in a response, or of subscribers after the name of their channel.
 fn receivers(response: Value) -> u64 {
     match response {
         Value::Int(receivers) => u64::try_from(receivers).unwrap_or(0),
+        Value::Array(mut counts) => counts.pop().map_or(0, receivers),
+        Value::Map(mut counts) => counts.pop().map_or(0, |(_, count)| receivers(count)),
         _ => 0,
+    }
+}
+
+/// Reports the number of subscribers at this server. If Redis rejects the request, as many as nobody waits for.
+fn count_subscribers(queued: QueuedMessage, outcome: RedisResult<Value>) {
+    let subscribers = outcome.map_or_else(
+        |error| {
+            static BURST: Burst = Burst::new();
+            if let Some(others) = BURST.note() {
+                let channel = &queued.message.channel;
+                log::warn!(channel:%, error:%, others; "subscribers cannot be counted: calls and queries end by their timeout");
+            }
+            u64::from(u32::MAX)
+        },
+        receivers,
+    );
+    if let Some(count) = queued.count {
+        let _receiver_dropped = count.send(Ok(subscribers));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::bus::link::{LinkDown, Outgoing};
+use crate::bus::link::{Channel, LinkDown, Outgoing};
 use crate::bus::spool::{Dropped, Spool, SpoolLimits};
 use crate::history::LogName;
 
@@ -14,6 +15,8 @@ use crate::history::LogName;
 pub(super) struct QueuedMessage {
     pub(super) message: Outgoing,
     pub(super) count: Option<oneshot::Sender<Result<u64, LinkDown>>>,
+    /// The server counts the subscribers of the channel, and nothing is published.
+    pub(super) is_count_alone: bool,
 }
 
 impl AsRef<Outgoing> for QueuedMessage {
@@ -21,6 +24,9 @@ impl AsRef<Outgoing> for QueuedMessage {
         &self.message
     }
 }
+
+/// Receives the number of receivers of a message.
+pub(super) type CountReceiver = oneshot::Receiver<Result<u64, LinkDown>>;
 
 /// Messages taken for one pipeline, with the times they were queued.
 pub(super) type Batch = Vec<(Instant, QueuedMessage)>;
@@ -60,6 +66,7 @@ impl PublishQueue {
             let queued = QueuedMessage {
                 message,
                 count: None,
+                is_count_alone: false,
             };
             self.append(&mut state, queued, now);
         }
@@ -68,15 +75,33 @@ impl PublishQueue {
     }
 
     /// Queues a message; the returned channel receives its number of receivers.
-    pub(super) fn push_counted(
-        &self,
-        message: Outgoing,
-    ) -> oneshot::Receiver<Result<u64, LinkDown>> {
+    pub(super) fn push_counted(&self, message: Outgoing) -> CountReceiver {
+        self.push_with_count(message, false)
+    }
+
+    /// Queues a request for the number of subscribers of a channel at this server.
+    pub(super) fn push_count(&self, channel: Channel) -> CountReceiver {
+        let message = Outgoing {
+            channel,
+            payload: Bytes::new(),
+            volatile: true,
+            translation: None,
+            log: None,
+        };
+        self.push_with_count(message, true)
+    }
+
+    fn push_with_count(&self, message: Outgoing, is_count_alone: bool) -> CountReceiver {
         let (count, receivers) = oneshot::channel();
         let mut state = self.state();
         if state.connected {
             let count = Some(count);
-            self.append(&mut state, QueuedMessage { message, count }, Instant::now());
+            let queued = QueuedMessage {
+                message,
+                count,
+                is_count_alone,
+            };
+            self.append(&mut state, queued, Instant::now());
             self.changed.notify_one();
         } else {
             let _receiver_dropped = count.send(Err(LinkDown));
@@ -126,13 +151,14 @@ impl PublishQueue {
         self.changed.notify_one();
     }
 
-    /// Removes the messages for which `leaves` returns true; returns them in order.
+    /// Removes the messages for which `leaves` returns true; returns them in order. Requests for a number of subscribers
+    /// concern this server alone and stay.
     pub(super) fn extract(&self, leaves: impl Fn(&Outgoing) -> bool) -> Batch {
         let mut state = self.state();
         let all = state.queued.take(usize::MAX);
         let (leaving, staying) = all
             .into_iter()
-            .partition(|(_, queued)| leaves(&queued.message));
+            .partition(|(_, queued)| !queued.is_count_alone && leaves(&queued.message));
         state.queued.restore(staying);
         leaving
     }

@@ -18,7 +18,7 @@ use crate::history::Stamp;
 use crate::metrics::labels::BusDrop;
 use crate::model::{
     AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, Position, Query,
-    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerSideEvent, Unfit,
+    QueryAnswer, QueryRequest, QueryResponse, ReplyTo, Room, ServerSideEvent, ServerSocket, Unfit,
 };
 
 /// The ids under which nodes of any Roomwire cluster publish in the dialects of foreign programs begin with this.
@@ -134,6 +134,17 @@ pub enum Inbound {
         reply_to: ReplyTo,
         query: Query,
     },
+    /// Such a query of another node of the cluster, which it also published in the first dialect. As the bus counts this node
+    /// among the receivers, it responds without sockets.
+    QueryOfNode {
+        reply_to: ReplyTo,
+    },
+    /// The sockets that a foreign member has reported to a query of this node.
+    ServerSockets {
+        /// [`QueryRequest::id`].
+        id: u64,
+        sockets: Vec<ServerSocket>,
+    },
     /// A change of a socket of this node. The foreign member waits for its end ([`Outbound::ForeignChangeDone`]).
     ForeignChange {
         command: Command,
@@ -224,7 +235,9 @@ pub enum Outbound<'a> {
         reply_to: &'a ReplyTo,
         answer: &'a str,
     },
-    /// Published by the first dialect only.
+    /// Published by the first dialect for nodes, and by dialects whose members can report sockets
+    /// ([`Inbound::ServerSockets`]), each of which responds once. Those must count receivers
+    /// ([`Dialect::counts_receivers`]).
     Query(&'a QueryRequest),
     /// Published by the first dialect only.
     QueryAnswer(&'a QueryResponse),

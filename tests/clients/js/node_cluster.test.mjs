@@ -7,8 +7,9 @@ import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import IoRedis from "ioredis";
 import { client, collect, connected, emitWithAck, once, TRAVELS } from "../lib/client.mjs";
-import { clients, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { clients, collections, nodeCluster, operations } from "../lib/node_cluster.mjs";
 import { HOST } from "../lib/processes.mjs";
+import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until, within } from "../lib/wait.mjs";
 
@@ -173,6 +174,11 @@ describe("pub/sub adapter with ioredis, and responses to the requesting server a
   };
   operations(nodeCluster(adapter, { ...SETTINGS, ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true" }));
   after(() => connections.forEach((redis) => redis.disconnect()));
+});
+
+describe("pub/sub adapter on a Redis Cluster", WATCHDOG, () => {
+  const adapter = (publish, subscribe) => createAdapter(publish, subscribe);
+  collections(nodeCluster(adapter, SETTINGS, {}, () => RedisCluster.start()));
 });
 
 describe("events between servers that a backend answers", WATCHDOG, () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
-import { api, clients, emitters, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { api, clients, collections, emitters, nodeCluster, operations } from "../lib/node_cluster.mjs";
 import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
@@ -23,6 +23,10 @@ describe("streams adapter on a Redis Cluster", WATCHDOG, () => {
   const adapter = (publish) => createAdapter(publish, { useShardedPubSub: true });
   const env = { ...STREAMS, ROOMWIRE_BUS__NODE_SHARDED_PUBSUB: "true" };
   operations(nodeCluster(adapter, env, {}, () => RedisCluster.start()));
+});
+
+describe("streams adapter on a Redis Cluster with plain channels", WATCHDOG, () => {
+  collections(nodeCluster((publish) => createAdapter(publish), STREAMS, {}, () => RedisCluster.start()));
 });
 
 describe("streams adapter while Redis restarts", WATCHDOG, () => {

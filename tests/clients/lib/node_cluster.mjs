@@ -232,20 +232,7 @@ export function operations(it) {
     assert.equal((await it.servers[0].io.of("/custom").fetchSockets()).length, 2);
   });
 
-  test("nodes receive the acks of the clients of servers", async (t) => {
-    const sockets = await clients(t, it);
-    for (const node of it.nodes) {
-      for (const index of [0, 1]) {
-        const { acks } = await api(node, "call", { rooms: [sockets[index].id], event: "ask", args: ["word"], acks: "first" });
-        assert.deepEqual(acks.map((ack) => ack.args), [[`word of ${index}`]]);
-      }
-      // No member of the cluster has a client there, which all of them report at once.
-      const start = Date.now();
-      const none = await api(node, "call", { rooms: ["nobody"], event: "ask", args: [], acks: "first", timeout_ms: 20_000 });
-      assert.deepEqual(none.acks, []);
-      assert.ok(Date.now() - start < 5_000, "waited");
-    }
-  });
+  collections(it);
 
   test("servers fetch the sockets of all members", async (t) => {
     const sockets = await clients(t, it);
@@ -329,5 +316,53 @@ export function operations(it) {
     other.io.once("question", (value, respond) => respond(`answer to ${value}`));
     const answers = await within("answers", io.serverSideEmitWithAck("question", 1));
     assert.deepEqual(answers.map(String).sort(), ["answer to 1", "null", "null"]);
+  });
+}
+
+/** The tests of what nodes collect from all members, for which they count the members. */
+export function collections(it) {
+  test("nodes receive the acks of the clients of servers", async (t) => {
+    const sockets = await clients(t, it);
+    for (const node of it.nodes) {
+      for (const index of [0, 1]) {
+        const { acks } = await api(node, "call", { rooms: [sockets[index].id], event: "ask", args: ["word"], acks: "first" });
+        assert.deepEqual(acks.map((ack) => ack.args), [[`word of ${index}`]]);
+      }
+      // No member of the cluster has a client there, which all of them report at once.
+      const start = Date.now();
+      const none = await api(node, "call", { rooms: ["nobody"], event: "ask", args: [], acks: "first", timeout_ms: 20_000 });
+      assert.deepEqual(none.acks, []);
+      assert.ok(Date.now() - start < 5_000, "waited");
+    }
+  });
+
+  test("nodes collect the acks of all clients, and find those of servers by the API", async (t) => {
+    const sockets = await clients(t, it);
+    await join(it, sockets[0], "found");
+    await join(it, sockets[1], "user:ada");
+    await join(it, sockets[3], "found");
+    for (const node of it.nodes) {
+      const start = Date.now();
+      const call = await api(node, "call", { everybody: true, event: "ask", args: ["all"], acks: "all", timeout_ms: 20_000 });
+      assert.deepEqual(sorted(call.acks.map(({ args }) => args[0])), ["all of 0", "all of 1", "all of 2", "all of 3"]);
+      assert.deepEqual([call.sockets, call.unanswered, call.missing], [4, [], []]);
+      assert.ok(Date.now() - start < 10_000, "waited");
+      const all = await api(node, "sockets", { everybody: true });
+      assert.deepEqual(sorted(all.sockets.map(({ socket }) => socket)), sorted(sockets.map(({ id }) => id)));
+      const found = await api(node, "sockets", { rooms: ["found"], except: [sockets[3].id] });
+      const [{ connected_at, ...rest }] = found.sockets;
+      assert.deepEqual(rest, { socket: sockets[0].id, node: null, user: null, rooms: ["found"] });
+      assert.ok(Math.abs(connected_at - Date.now() / 1000) < 120, `${connected_at}`);
+      assert.deepEqual([found.total, found.sockets.length, found.missing], [1, 1, []]);
+      const { rooms, missing } = await api(node, "rooms", { prefix: "f" });
+      assert.deepEqual([rooms, missing], [[{ room: "found", sockets: 2 }], []]);
+      const { users } = await api(node, "users", { users: ["ada"] });
+      assert.deepEqual([users[0].online, users[0].sockets], [true, 1]);
+      const emit = await api(node, "emit", { rooms: ["found", "user:ada"], event: "counted", counts: true });
+      assert.deepEqual(emit, { sockets: 3, nodes: 1, missing: [] });
+      // Nobody is there, which all servers and nodes report.
+      const none = await api(node, "sockets", { everybody: true, namespace: "/custom" });
+      assert.deepEqual(none, { total: 0, sockets: [], missing: [] });
+    }
   });
 }

@@ -1,6 +1,7 @@
 //! A Socket.IO server in Node with the pub/sub adapter on the bus of a test: publishes and receives the messages of its
 //! adapter in the main namespace.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub struct NodeServer {
     link: Arc<MemoryLink>,
     events: LinkEvents,
     uid: &'static str,
+    /// Responses that it has published and not received.
+    responses: RefCell<Vec<Bytes>>,
 }
 
 impl NodeServer {
@@ -29,7 +32,12 @@ impl NodeServer {
     pub fn join(hub: &Hub, uid: &'static str) -> Self {
         let (link, events) = hub.join();
         link.subscribe([REQUESTS, RESPONSES].map(Channel::from).to_vec());
-        Self { link, events, uid }
+        Self {
+            link,
+            events,
+            uid,
+            responses: RefCell::default(),
+        }
     }
 
     /// Publishes a request of this server with these fields.
@@ -55,6 +63,24 @@ impl NodeServer {
         self.publish(REQUESTS, bytes);
     }
 
+    /// Publishes a response.
+    pub fn respond(&self, response: &Value) {
+        self.publish_response(response.to_string().into());
+    }
+
+    /// Passes on the ack of a client.
+    pub fn acknowledge(&self, request: &Value, argument: &str) {
+        let ack = json!({"type": 9, "requestId": request, "packet": argument});
+        let mut bytes = Vec::new();
+        write_value(&ack.to_string(), &[], &mut bytes);
+        self.publish_response(bytes.into());
+    }
+
+    fn publish_response(&self, response: Bytes) {
+        self.responses.borrow_mut().push(response.clone());
+        self.publish(RESPONSES, response);
+    }
+
     fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
         self.link.publish(vec![Outgoing {
             channel: Channel::from(channel),
@@ -72,6 +98,12 @@ impl NodeServer {
             let Some(LinkEvent::Message { payload, .. }) = event else {
                 continue;
             };
+            let own = |response: &Bytes| *response == payload;
+            let position = self.responses.get_mut().iter().position(own);
+            if let Some(position) = position {
+                self.responses.get_mut().remove(position);
+                continue;
+            }
             let message: Value = if payload.starts_with(b"{") {
                 serde_json::from_slice(&payload).unwrap()
             } else {

@@ -68,6 +68,36 @@ async fn plain_channels_reach_clients_without_cluster_support() {
 }
 
 #[tokio::test]
+async fn the_receivers_of_plain_channels_are_counted_at_all_masters() {
+    let Some(cluster) = RedisCluster::start(None) else {
+        return;
+    };
+    let mut publisher = join(plain(&cluster));
+    publisher.up().await;
+    let count = || {
+        publisher
+            .link
+            .publish_counted(message("socket.io-request#/#", "x"))
+    };
+    assert_eq!(count().await, Ok(0));
+    let mut subscribers = Vec::new();
+    for master in &cluster.masters {
+        let mut other = join(settings(master));
+        other.up().await;
+        other.subscribe(&["socket.io-request#/#"]).await;
+        subscribers.push(other);
+    }
+    assert_eq!(count().await, Ok(3));
+    let mut member = join(plain(&cluster));
+    member.up().await;
+    member.subscribe(&["socket.io-request#/#"]).await;
+    assert_eq!(count().await, Ok(4));
+    for subscriber in &mut subscribers {
+        assert_eq!(subscriber.message().await.1, "x");
+    }
+}
+
+#[tokio::test]
 async fn channels_follow_their_slots() {
     let Some(cluster) = RedisCluster::start(None) else {
         return;

@@ -382,6 +382,7 @@ impl<'a> Reader<'a> {
                         rooms: reader.rooms()?.into_vec(),
                     })
                 })?,
+                of_servers: Vec::new(),
             }),
             OF_ROOM_LIST => {
                 let rooms = self.list("rooms", |reader| {

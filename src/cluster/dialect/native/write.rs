@@ -304,7 +304,7 @@ impl Writer {
                     self.buffer.put_slice(node.as_str().as_bytes());
                 }
             }
-            QueryAnswer::Details { total, sockets } => {
+            QueryAnswer::Details { total, sockets, .. } => {
                 self.buffer.put_u8(OF_DETAILS);
                 self.buffer.put_u64_le(*total);
                 self.count("sockets", sockets.len())?;

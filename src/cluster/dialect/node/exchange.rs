@@ -46,6 +46,12 @@ impl ClusterExchange {
                 return self
                     .response_to_call(&request, |token| Inbound::Reached { token, sockets });
             }
+            MessageBody::Sockets { request, sockets } => {
+                return call_of(&request).map_or(Inbound::Ignored, |id| Inbound::ServerSockets {
+                    id,
+                    sockets,
+                });
+            }
             MessageBody::Ack { request, payload } => {
                 let socket = None;
                 return self.response_to_call(&request, |token| {
@@ -93,6 +99,12 @@ impl ClusterExchange {
             } => Inbound::UnreachedEmit {
                 token: token(requester(request)),
                 unfit: None,
+            },
+            MessageBody::Fetch { request, .. } if node == self.members.node => Inbound::Own {
+                gather: call_of(&request),
+            },
+            MessageBody::Fetch { request, .. } => Inbound::QueryOfNode {
+                reply_to: requester(request),
             },
             _ => Inbound::Own { gather: None },
         }
@@ -142,8 +154,16 @@ impl ClusterExchange {
                 .response(reply_to, |request| {
                     Data::server_event_answer(request, answer)
                 }),
+            Outbound::Query(request) => {
+                let selected = request.query.selected_of_servers();
+                selected.map(|selector| Publication {
+                    data: Data::fetch(&request_id(request.id), &selector),
+                    namespace: selector.namespace,
+                    to: None,
+                    volatile: true,
+                })
+            }
             Outbound::ForeignChangeDone { .. }
-            | Outbound::Query(_)
             | Outbound::QueryAnswer(_)
             | Outbound::Announcement(_)
             | Outbound::Forward { .. }
@@ -225,9 +245,10 @@ fn message_of_server(
             },
             reply_to: request.map(requester),
         },
-        MessageBody::Count { .. } | MessageBody::Ack { .. } | MessageBody::Ignored => {
-            Inbound::Ignored
-        }
+        MessageBody::Count { .. }
+        | MessageBody::Ack { .. }
+        | MessageBody::Sockets { .. }
+        | MessageBody::Ignored => Inbound::Ignored,
     }
 }
 

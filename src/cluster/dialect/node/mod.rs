@@ -5,6 +5,7 @@ mod members;
 mod message;
 pub mod pubsub;
 mod requester;
+mod server_sockets;
 pub mod sharded;
 mod socket_details;
 pub mod streams;

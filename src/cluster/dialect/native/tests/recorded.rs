@@ -281,6 +281,7 @@ fn details() -> Vec<([&'static str; 2], Query, QueryAnswer)> {
             QueryAnswer::Details {
                 total: 500,
                 sockets: vec![socket],
+                of_servers: Vec::new(),
             },
         ),
         (

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::super::MAX_ID;
+use super::super::server_sockets::reported;
 use super::{ClusterMessage, MalformedClusterMessage, MessageBody, kind};
 use crate::model::placeholder::{Judged, judge};
 use crate::model::{Attachments, Command, Emit, Namespace, Payload, Room, Selector};
@@ -48,6 +49,8 @@ struct DataFields<'a> {
     close: bool,
     #[serde(rename = "clientCount")]
     clients: Option<u64>,
+    #[serde(borrow)]
+    sockets: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -158,6 +161,13 @@ fn body(
         kind::FETCH => MessageBody::Fetch {
             selector: selector()?,
             request: request()?,
+        },
+        kind::SOCKETS => match fields.sockets {
+            Some(list) => MessageBody::Sockets {
+                request: request()?,
+                sockets: reported(list.get())?,
+            },
+            None => MessageBody::Ignored,
         },
         kind::SERVER_EVENT => MessageBody::ServerEvent {
             payload: content.event(packet()?.get())?,

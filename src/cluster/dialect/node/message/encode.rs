@@ -93,6 +93,16 @@ impl Data {
         Self::new(kind, json)
     }
 
+    /// A request for sockets.
+    pub(in super::super) fn fetch(request: &str, selector: &Selector) -> Self {
+        let mut json = "{".to_owned();
+        push_options(&mut json, selector, "");
+        json.push_str(r#","requestId":"#);
+        push_text(&mut json, request);
+        json.push('}');
+        Self::new(kind::FETCH, json)
+    }
+
     /// The response to a request for sockets.
     pub(in super::super) fn sockets(request: &str, sockets: &[SocketDetails]) -> Self {
         let mut json = request_id(request);

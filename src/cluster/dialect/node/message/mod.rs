@@ -10,7 +10,7 @@ pub(super) mod vectors;
 
 use std::time::Duration;
 
-use crate::model::{Command, Emit, Payload, Selector};
+use crate::model::{Command, Emit, Payload, Selector, ServerSocket};
 use crate::msgpack::ValueError;
 
 pub(super) use decode::{decode, decode_data};
@@ -62,6 +62,11 @@ pub(super) enum MessageBody {
     Count { request: String, sockets: u64 },
     /// The ack of a client to an emit of this node.
     Ack { request: String, payload: Payload },
+    /// The sockets of a server that a query of this node selects.
+    Sockets {
+        request: String,
+        sockets: Vec<ServerSocket>,
+    },
     /// Nothing for this node: heartbeats, and responses to what it never requests.
     Ignored,
 }

@@ -26,13 +26,14 @@ fn encoded(body: &MessageBody) -> Option<Data> {
         MessageBody::Ack { request, payload } => {
             Data::ack(request, payload.elements().next(), payload.attachments())
         }
-        MessageBody::Fetch { .. } | MessageBody::ServerEvent { .. } | MessageBody::Ignored => {
+        MessageBody::Fetch { request, selector } => Data::fetch(request, selector),
+        MessageBody::ServerEvent { .. } | MessageBody::Sockets { .. } | MessageBody::Ignored => {
             return None;
         }
     })
 }
 
-/// A message that this node responds with, but never expects.
+/// A message that this node responds with.
 fn is_response(means: &Value) -> bool {
     ["sockets", "answer"]
         .iter()
@@ -55,6 +56,20 @@ fn published_messages_of_stock_servers_are_decoded_and_encoded_with_the_same_byt
         );
         let message = decode(&payload, LIMIT).unwrap_or_else(|error| panic!("{step}: {error}"));
         decoded += 1;
+        if record.means()["kind"] == "sockets" {
+            let MessageBody::Sockets { sockets, .. } = message.body else {
+                panic!("{step}");
+            };
+            let ids = |list: &[Value]| list.iter().map(|it| it["id"].clone()).collect::<Vec<_>>();
+            let found: Vec<&str> = sockets.iter().map(|socket| socket.id.as_str()).collect();
+            let means = record.means();
+            assert_eq!(found, ids(means["sockets"].as_array().unwrap()), "{step}");
+            for socket in &sockets {
+                assert_eq!(socket.rooms, [Room::from("r1")], "{step}");
+                assert!(socket.connected_at.unwrap() > 1_700_000_000, "{step}");
+            }
+            continue;
+        }
         if is_response(&record.means()) {
             assert_eq!(message.body, MessageBody::Ignored, "{step}");
             continue;

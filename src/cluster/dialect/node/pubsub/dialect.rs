@@ -1,7 +1,6 @@
 //! The messages of the adapter as the cluster uses them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -9,9 +8,10 @@ use super::DIALECT;
 use super::channels::{ChannelKind, PubSubChannels};
 use super::emit::{self, Broadcast};
 use super::encode;
+use super::inbound::{counted_emit, details_query, ids_query, token};
 use super::malformed::MalformedPubSub;
 use super::request::{self, PubSubRequest, Request};
-use super::response::{self, EmitResponse, PubSubResponse};
+use super::response::{self, PubSubResponse, ServerResponse};
 use crate::bus::link::{Channel, Outgoing};
 use crate::cluster::dialect::node::members::{self, ClusterMembers};
 use crate::cluster::dialect::node::requester::Requester;
@@ -21,8 +21,8 @@ use crate::cluster::dialect::{
 use crate::config::{BusConfig, NodeAdapter};
 use crate::metrics::labels::BusDrop;
 use crate::model::{
-    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, Query, QueryAnswer, ReplyTo,
-    Room, Selector, ServerSideEvent, SocketId,
+    AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, QueryAnswer, QueryRequest,
+    ReplyTo, Room, Selector, ServerSideEvent, SocketId,
 };
 
 /// Marks, at the end of its id, a request for the list of rooms, because the results of queries for rooms and for
@@ -37,8 +37,6 @@ pub struct PubSubDialect {
     is_member: bool,
     /// Whether responses are published for their recipient alone.
     specific_responses: bool,
-    /// Whether the servers are on a Redis Cluster, which counts receivers on a single node only.
-    is_redis_cluster: bool,
     /// Maximum size of the JSON of an event in bytes.
     message_limit: usize,
 }
@@ -56,7 +54,6 @@ impl PubSubDialect {
             members: ClusterMembers::new(&config.channel_prefix, node),
             is_member,
             specific_responses: config.node_specific_responses,
-            is_redis_cluster: config.cluster,
             message_limit: config.message_limit,
         }))
     }
@@ -153,6 +150,15 @@ impl PubSubDialect {
                 token: token(&requester(request)),
                 unfit: None,
             },
+            PubSubRequest::Ids { request, .. } | PubSubRequest::Fetch { request, .. } => {
+                if node == self.members.node {
+                    let gather = self.call_of(&request);
+                    return Inbound::Own { gather };
+                }
+                Inbound::QueryOfNode {
+                    reply_to: requester(request).to_reply_to(DIALECT),
+                }
+            }
             _ => Inbound::Own { gather: None },
         }
     }
@@ -167,7 +173,8 @@ impl PubSubDialect {
         if !response::may_be_for(message, &self.members.uid) {
             return Ok(Inbound::Ignored);
         }
-        let Some(EmitResponse { request, body }) = response::response(message, self.message_limit)?
+        let Some(ServerResponse { request, body }) =
+            response::response(message, self.message_limit)?
         else {
             return Ok(Inbound::Ignored);
         };
@@ -185,15 +192,31 @@ impl PubSubDialect {
                 socket: None,
                 payload,
             }),
+            PubSubResponse::Sockets(sockets) => Inbound::ServerSockets { id, sockets },
         })
     }
 
-    /// The id of a request for the acks of a call of this node. Other nodes receive the responses too.
+    /// A request for the sockets that a query of this node selects.
+    fn query(&self, request: &QueryRequest) -> Option<Outgoing> {
+        let selector = request
+            .query
+            .selected_of_servers()
+            .filter(|_| self.is_member)?;
+        let id = self.request_id(request.id);
+        let message = match request.query.counts_of_servers() && selector.except.is_empty() {
+            true => encode::ids_request(&self.members.uid, &id, &selector),
+            false => encode::fetch_request(&self.members.uid, &id, &selector),
+        };
+        let channel = self.channels.requests(&selector.namespace);
+        Some(outgoing(channel, message.into(), true))
+    }
+
+    /// The id of a request for the acks of a call, or the results of a query, of this node. Other nodes receive the responses too.
     fn request_id(&self, call: u64) -> String {
         format!("{}:{}", self.members.uid, members::request_id(call))
     }
 
-    /// The call of this node that an id was given to.
+    /// The call or query of this node that an id was given to.
     fn call_of(&self, request: &str) -> Option<u64> {
         let call = request.strip_prefix(self.members.uid.as_str())?;
         members::call_of(call.strip_prefix(':')?)
@@ -239,7 +262,8 @@ impl PubSubDialect {
             return Vec::new();
         };
         let Requester { namespace, uid, .. } = &requester;
-        let channel = if self.specific_responses && !uid.is_empty() {
+        let is_of_node = self.members.node_of(uid).is_some();
+        let channel = if is_of_node || self.specific_responses && !uid.is_empty() {
             self.channels.responses_to(namespace, uid)
         } else {
             self.channels.responses(namespace)
@@ -273,54 +297,6 @@ impl PubSubDialect {
         let message = encode::server_event_answer(&requester.request, answer);
         let channel = self.channels.responses(&requester.namespace);
         vec![outgoing(channel, message.into(), false)]
-    }
-}
-
-/// Where the responses to an emit of a server go. The server identifies the emit by the request alone.
-fn token(requester: &Requester) -> AckToken {
-    AckToken {
-        reply_to: requester.to_reply_to(DIALECT),
-        id: 0,
-    }
-}
-
-fn ids_query(selector: Selector, requester: &Requester) -> Inbound {
-    Inbound::ForeignQuery {
-        reply_to: requester.to_reply_to(DIALECT),
-        query: Query::Sockets {
-            selector,
-            limit: u32::MAX,
-        },
-    }
-}
-
-fn details_query(selector: Selector, requester: &Requester) -> Inbound {
-    Inbound::ForeignQuery {
-        reply_to: requester.to_reply_to(DIALECT),
-        query: Query::Details {
-            selector,
-            limit: u32::MAX,
-        },
-    }
-}
-
-fn counted_emit(
-    emit: Result<Emit, MalformedPubSub>,
-    token: AckToken,
-    timeout: Option<Duration>,
-) -> Inbound {
-    match emit {
-        Ok(emit) => Inbound::CountedEmit {
-            emit: Emit {
-                ack: Some(token),
-                ..emit
-            },
-            timeout,
-        },
-        Err(malformed) => Inbound::UnreachedEmit {
-            token,
-            unfit: malformed.unfit(),
-        },
     }
 }
 
@@ -374,7 +350,7 @@ impl Dialect for PubSubDialect {
     }
 
     fn counts_receivers(&self) -> bool {
-        self.is_member && !self.is_redis_cluster
+        self.is_member
     }
 
     fn decode(&self, channel: &Channel, message: &Bytes) -> Result<Inbound, DecodeError> {
@@ -417,8 +393,8 @@ impl Dialect for PubSubDialect {
             Outbound::ForeignChangeDone { reply_to } => {
                 self.respond(reply_to, |request| encode::done(request).into())
             }
-            Outbound::Query(_)
-            | Outbound::QueryAnswer(_)
+            Outbound::Query(request) => self.query(request).into_iter().collect(),
+            Outbound::QueryAnswer(_)
             | Outbound::Announcement(_)
             | Outbound::Forward { .. }
             | Outbound::Heartbeat { .. } => Vec::new(),

@@ -100,6 +100,23 @@ pub(super) fn change(uid: &str, command: &Command) -> Option<String> {
     })
 }
 
+/// A request for the ids of all sockets of these rooms; the selector has no exceptions.
+pub(super) fn ids_request(uid: &str, request: &str, selector: &Selector) -> String {
+    let (uid, request) = (Value::from(uid), Value::from(request));
+    let (kind, rooms) = (kind::SOCKETS, names(&selector.rooms));
+    format!(r#"{{"uid":{uid},"requestId":{request},"type":{kind},"rooms":{rooms}}}"#)
+}
+
+/// A request for sockets with all details.
+pub(super) fn fetch_request(uid: &str, request: &str, selector: &Selector) -> String {
+    let (uid, request) = (Value::from(uid), Value::from(request));
+    let (rooms, except) = (names(&selector.rooms), names(&selector.except));
+    let kind = kind::FETCH;
+    format!(
+        r#"{{"uid":{uid},"requestId":{request},"type":{kind},"opts":{{"rooms":{rooms},"except":{except}}}}}"#
+    )
+}
+
 /// How many sockets received an emit.
 pub(super) fn count(request: &str, sockets: u64) -> String {
     let (kind, request) = (kind::COUNT, Value::from(request));

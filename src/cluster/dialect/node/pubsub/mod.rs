@@ -9,6 +9,7 @@ mod channels;
 mod dialect;
 mod emit;
 mod encode;
+mod inbound;
 mod malformed;
 mod options;
 mod packet;

@@ -1,21 +1,23 @@
-//! Decodes responses of servers to emits of this node. All servers receive the responses to all others.
+//! Decodes responses of servers to emits and queries of this node. All servers receive the responses to all others.
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::malformed::MalformedPubSub;
 use super::options::skip;
 use super::packet::payload;
 use super::request::kind;
-use crate::model::{Attachments, Payload};
+use crate::cluster::dialect::node::server_sockets::reported;
+use crate::model::{Attachments, Payload, ServerSocket};
 use crate::msgpack::Reader;
 
 /// The id of the request is among the first bytes of a response: what can be long follows it.
 const HEAD: usize = 512;
 
-/// A response to an emit of this node.
+/// A response to an emit or query of this node.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct EmitResponse {
+pub(super) struct ServerResponse {
     pub(super) request: String,
     pub(super) body: PubSubResponse,
 }
@@ -26,6 +28,8 @@ pub(super) enum PubSubResponse {
     Count(u64),
     /// The ack of one of them.
     Ack(Payload),
+    /// The sockets of a server that a query selects.
+    Sockets(Vec<ServerSocket>),
 }
 
 /// Whether the response can be to a request whose id begins with `prefix`.
@@ -36,13 +40,15 @@ pub(super) fn may_be_for(message: &[u8], prefix: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct JsonResponse {
+struct JsonResponse<'a> {
     #[serde(rename = "type")]
     kind: Option<u64>,
     #[serde(rename = "requestId")]
     request: Option<String>,
     #[serde(rename = "clientCount")]
     clients: Option<u64>,
+    #[serde(borrow)]
+    sockets: Option<&'a RawValue>,
 }
 
 /// Decodes a response; `None` for those to requests that this node never sends. The JSON of an ack has up to `limit`
@@ -50,21 +56,26 @@ struct JsonResponse {
 pub(super) fn response(
     message: &Bytes,
     limit: usize,
-) -> Result<Option<EmitResponse>, MalformedPubSub> {
+) -> Result<Option<ServerResponse>, MalformedPubSub> {
     if !message.starts_with(b"{") {
         return ack(message, limit);
     }
-    let fields: JsonResponse = serde_json::from_slice(message)?;
-    let (Some(kind::COUNT), Some(request)) = (fields.kind, fields.request) else {
+    let fields: JsonResponse<'_> = serde_json::from_slice(message)?;
+    let Some(request) = fields.request else {
         return Ok(None);
     };
-    let count = fields.clients;
-    let count = count.ok_or(MalformedPubSub::Field("clientCount"))?;
-    let body = PubSubResponse::Count(count);
-    Ok(Some(EmitResponse { request, body }))
+    let body = match (fields.kind, fields.sockets) {
+        (Some(kind::COUNT), _) => {
+            let count = fields.clients;
+            PubSubResponse::Count(count.ok_or(MalformedPubSub::Field("clientCount"))?)
+        }
+        (None, Some(sockets)) => PubSubResponse::Sockets(reported(sockets.get())?),
+        _ => return Ok(None),
+    };
+    Ok(Some(ServerResponse { request, body }))
 }
 
-fn ack(message: &Bytes, limit: usize) -> Result<Option<EmitResponse>, MalformedPubSub> {
+fn ack(message: &Bytes, limit: usize) -> Result<Option<ServerResponse>, MalformedPubSub> {
     let mut reader = Reader::lenient(message);
     let marker = reader.marker()?;
     let fields = reader.map_length(marker)?;
@@ -98,5 +109,5 @@ fn ack(message: &Bytes, limit: usize) -> Result<Option<EmitResponse>, MalformedP
     // Servers send the first argument alone.
     let list = [b"[", argument.as_slice(), b"]"].concat();
     let body = PubSubResponse::Ack(payload(list, attachments)?);
-    Ok(Some(EmitResponse { request, body }))
+    Ok(Some(ServerResponse { request, body }))
 }

@@ -10,6 +10,7 @@ use crate::config::{BusConfig, Config, NodeAdapter};
 use crate::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector, ServerSideEvent};
 use crate::msgpack::write_value;
 
+mod queries;
 mod servers;
 mod vectors;
 

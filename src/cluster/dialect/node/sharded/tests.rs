@@ -7,8 +7,8 @@ use crate::cluster::dialect::node::message::vectors::RecordedCommand;
 use crate::cluster::dialect::{Dialect, Inbound, Outbound};
 use crate::config::{BusConfig, Config, RoomChannels};
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer, ReplyTo,
-    Room, Selector,
+    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
+    QueryRequest, ReplyTo, Room, Selector, ServerSocket,
 };
 
 const VECTORS: &str = include_str!("../../../../../tests/vectors/node-sharded.json");
@@ -168,6 +168,7 @@ fn queries_and_events_of_servers_are_responded_to_on_their_channel() {
     let answer = QueryAnswer::Details {
         total: 0,
         sockets: Vec::new(),
+        of_servers: Vec::new(),
     };
     let outbound = Outbound::ForeignAnswer {
         reply_to: &reply_to,
@@ -251,4 +252,76 @@ fn messages_of_other_nodes_of_the_cluster_and_for_other_namespaces_have_no_effec
     for channel in ["socket.io", "socket.io#/", "socket.io#/#r", "socketio#/#"] {
         assert!(!dialect().owns(&Channel::from(channel)), "{channel}");
     }
+}
+
+#[test]
+fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
+    let dialect = dialect();
+    let request = QueryRequest {
+        from: node("abcd"),
+        id: 0xabc,
+        query: Query::Details {
+            selector: Selector::room(Namespace::main(), Room::from("r")),
+            limit: 1,
+        },
+    };
+    let outbound = Outbound::Query(&request);
+    let (channel, message) = published(&dialect, &outbound);
+    assert_eq!(channel, "socket.io#/#");
+    let options = json!({"rooms": ["r"], "except": [], "flags": {}});
+    let uid = "roomwire:roomwire:0:abcd";
+    let data = json!({"opts": options, "requestId": "0000000000000abc"});
+    assert_eq!(
+        message,
+        json!({"type": 7, "data": data, "uid": uid, "nsp": "/"})
+    );
+
+    let bytes = dialect.encode(&outbound).unwrap()[0].payload.clone();
+    let decoded = |name| {
+        let dialect = dialect_of(name, RoomChannels::Rooms);
+        dialect
+            .decode(&Channel::from("socket.io#/#"), &bytes)
+            .unwrap()
+    };
+    assert_eq!(
+        decoded("abcd"),
+        Inbound::Own {
+            gather: Some(0xabc)
+        }
+    );
+    let Inbound::QueryOfNode { reply_to } = decoded("efgh") else {
+        panic!()
+    };
+    let none = QueryAnswer::Details {
+        total: 0,
+        sockets: Vec::new(),
+        of_servers: Vec::new(),
+    };
+    let (channel, empty) = published(
+        &dialect_of("efgh", RoomChannels::Rooms),
+        &Outbound::ForeignAnswer {
+            reply_to: &reply_to,
+            answer: &none,
+        },
+    );
+    assert_eq!(channel, format!("socket.io#/#{uid}#"));
+    let channel = Channel::from(channel);
+    let response = |message: &Value| {
+        dialect
+            .decode(&channel, &message.to_string().into())
+            .unwrap()
+    };
+    let sockets = |sockets| Inbound::ServerSockets { id: 0xabc, sockets };
+    assert_eq!(response(&empty), sockets(Vec::new()));
+    let handshake = json!({"headers": {"cookie": "c"}, "issued": 1_700_000_000_123_u64});
+    let socket =
+        json!({"id": "s1", "handshake": handshake, "rooms": ["s1", "r"], "data": {"a": 1}});
+    let data = json!({"requestId": "0000000000000abc", "sockets": [socket]});
+    let of_server = json!({"type": 8, "data": data, "uid": "u1", "nsp": "/"});
+    let expected = ServerSocket {
+        id: Room::from("s1"),
+        connected_at: Some(1_700_000_000),
+        rooms: vec![Room::from("r")],
+    };
+    assert_eq!(response(&of_server), sockets(vec![expected]));
 }

@@ -272,19 +272,18 @@ impl Dialect for StreamsDialect {
     }
 
     fn counts_receivers(&self) -> bool {
-        // On a Redis Cluster, the receivers on other servers are counted only on sharded channels.
-        !self.config.cluster || self.config.node_sharded_pubsub
+        true
     }
 
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError> {
         let Some(publication) = self.exchange.publication(outbound)? else {
             return Ok(Vec::new());
         };
-        let requests_acks = matches!(
+        let requests_response = matches!(
             outbound,
-            Outbound::Command(Command::Emit(Emit { ack: Some(_), .. }))
+            Outbound::Command(Command::Emit(Emit { ack: Some(_), .. })) | Outbound::Query(_)
         );
-        let (channel, payload) = if publication.to.is_some() || requests_acks {
+        let (channel, payload) = if publication.to.is_some() || requests_response {
             let uid = publication.to.as_deref();
             let channel = self.channel(&publication.namespace, uid);
             (

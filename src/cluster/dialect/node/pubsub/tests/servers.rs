@@ -11,13 +11,14 @@ use crate::cluster::dialect::{Dialect, Inbound, Outbound};
 use crate::config::NodeAdapter;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer, ReplyTo,
-    Room, Selector, SocketDetails, SocketId, Unfit,
+    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
+    QueryRequest, ReplyTo, Room, Selector, ServerSocket, SocketDetails, SocketId, Unfit,
 };
 
 pub(super) static NO_SOCKETS: QueryAnswer = QueryAnswer::Details {
     total: 0,
     sockets: Vec::new(),
+    of_servers: Vec::new(),
 };
 /// The dialect of the node `abcd`.
 pub(super) fn us() -> Arc<dyn Dialect> {
@@ -28,13 +29,13 @@ pub(super) fn text(outgoing: &Outgoing) -> &str {
     std::str::from_utf8(&outgoing.payload).unwrap()
 }
 
-fn request(text: &str) -> Inbound {
+pub(super) fn request(text: &str) -> Inbound {
     let channel = Channel::from("socket.io-request#/#");
     let message = Bytes::from(text.to_owned());
     us().decode(&channel, &message).unwrap()
 }
 
-fn responses(outbound: &Outbound<'_>) -> Vec<(String, String)> {
+pub(super) fn responses(outbound: &Outbound<'_>) -> Vec<(String, String)> {
     let messages = us().encode(outbound).unwrap();
     let messages = messages.iter();
     messages
@@ -42,12 +43,12 @@ fn responses(outbound: &Outbound<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-fn socket(node: &str) -> SocketId {
+pub(super) fn socket(node: &str) -> SocketId {
     SocketId::random(NodeId::parse(node).unwrap(), Default::default(), &OsRandom)
 }
 
 /// Two sockets of this node, and their details: the first is in the rooms `r1` and `r2`, the second in `r1`.
-fn found() -> (SocketId, SocketId, QueryAnswer) {
+pub(super) fn found() -> (SocketId, SocketId, QueryAnswer) {
     let (a, b) = (socket("abcd"), socket("abcd"));
     let details = |socket, rooms: &[&str]| SocketDetails {
         socket,
@@ -57,6 +58,7 @@ fn found() -> (SocketId, SocketId, QueryAnswer) {
     let found = QueryAnswer::Details {
         total: 2,
         sockets: vec![details(a, &["r1", "r2"]), details(b, &["r1"])],
+        of_servers: Vec::new(),
     };
     (a, b, found)
 }
@@ -101,24 +103,6 @@ fn queries_are_answered_in_the_form_of_their_type() {
         assert_eq!(channel, "socket.io-response#/#");
         assert_eq!(serde_json::from_str::<Value>(&response).unwrap(), expected);
     }
-}
-
-#[test]
-fn fetched_sockets_have_their_ids_and_rooms() {
-    let (_, b, found) = found();
-    let fetch = r#"{"uid":"u","requestId":"q","type":5,"opts":{"rooms":[],"except":["r"]}}"#;
-    let Inbound::ForeignQuery { reply_to, .. } = request(fetch) else {
-        panic!();
-    };
-    let [(_, response)] = responses(&Outbound::ForeignAnswer {
-        reply_to: &reply_to,
-        answer: &found,
-    })
-    .try_into()
-    .unwrap();
-    let response: Value = serde_json::from_str(&response).unwrap();
-    assert_eq!(response["sockets"][1]["id"], b.as_str());
-    assert_eq!(response["sockets"][1]["rooms"], json!([b.as_str(), "r1"]));
 }
 
 #[test]

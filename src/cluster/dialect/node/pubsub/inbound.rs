@@ -1,0 +1,57 @@
+//! What requests of servers mean for this node.
+
+use std::time::Duration;
+
+use super::DIALECT;
+use super::malformed::MalformedPubSub;
+use crate::cluster::dialect::Inbound;
+use crate::cluster::dialect::node::requester::Requester;
+use crate::model::{AckToken, Emit, Query, Selector};
+
+/// Where the responses to an emit of a server go. The server identifies the emit by the request alone.
+pub(super) fn token(requester: &Requester) -> AckToken {
+    AckToken {
+        reply_to: requester.to_reply_to(DIALECT),
+        id: 0,
+    }
+}
+
+pub(super) fn ids_query(selector: Selector, requester: &Requester) -> Inbound {
+    Inbound::ForeignQuery {
+        reply_to: requester.to_reply_to(DIALECT),
+        query: Query::Sockets {
+            selector,
+            limit: u32::MAX,
+        },
+    }
+}
+
+pub(super) fn details_query(selector: Selector, requester: &Requester) -> Inbound {
+    Inbound::ForeignQuery {
+        reply_to: requester.to_reply_to(DIALECT),
+        query: Query::Details {
+            selector,
+            limit: u32::MAX,
+        },
+    }
+}
+
+pub(super) fn counted_emit(
+    emit: Result<Emit, MalformedPubSub>,
+    token: AckToken,
+    timeout: Option<Duration>,
+) -> Inbound {
+    match emit {
+        Ok(emit) => Inbound::CountedEmit {
+            emit: Emit {
+                ack: Some(token),
+                ..emit
+            },
+            timeout,
+        },
+        Err(malformed) => Inbound::UnreachedEmit {
+            token,
+            unfit: malformed.unfit(),
+        },
+    }
+}
