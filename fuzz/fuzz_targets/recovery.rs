@@ -2,15 +2,27 @@
 
 #![no_main]
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use libfuzzer_sys::fuzz_target;
 use roomwire::history::Stamp;
-use roomwire::model::Position;
-use roomwire::recovery::{RecoveryRequest, SessionRecord};
+use roomwire::model::{Namespace, Position};
+use roomwire::model::random::OsRandom;
+use roomwire::recovery::{NodeRecord, Pid, RecoveryRequest, SessionRecord};
 
 fuzz_target!(|input: &[u8]| {
     if let Some(record) = SessionRecord::decode(input) {
         let written = record.encode();
         assert_eq!(SessionRecord::decode(&written), Some(record));
+    }
+    // Of servers in Node, also as it is before base64.
+    let encoded = BASE64_STANDARD.encode(input);
+    for value in [input, encoded.as_bytes()] {
+        if let Ok(NodeRecord { record, .. }) = NodeRecord::decode(value, &Namespace::main()) {
+            let written = NodeRecord::encode(&record, Pid::random_of_node(&OsRandom));
+            let again = NodeRecord::decode(&written, &Namespace::main());
+            assert_eq!(again.map(|it| it.record), Ok(record));
+        }
     }
     if let Some(stamp) = Stamp::read(input) {
         let mut written = bytes::BytesMut::new();
@@ -22,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     for is_default in [false, true] {
-        let request = RecoveryRequest::parse(text, is_default);
+        let request = RecoveryRequest::parse(text, is_default, !is_default);
         let offset = request.and_then(|request| request.resume?.offset);
         if let Some(Ok(position)) = offset {
             assert_eq!(position.to_string().parse(), Ok(position));

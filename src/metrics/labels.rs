@@ -192,6 +192,8 @@ labels! {
         Trimmed = "trimmed",
         /// More was missed than is replayed.
         TooMuch = "too_much",
+        /// Its record is too large: a server in Node keeps more with it than a node does.
+        RecordSize = "record_size",
         /// The store or the logs did not respond.
         Unavailable = "unavailable",
     ;

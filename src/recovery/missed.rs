@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
+use hashbrown::HashMap;
 
+use super::event_logs::EventLogs;
 use super::time_limit::within_recovery_time;
-use crate::history::{LogName, LogPage, RoomLogs};
-use crate::model::{Emit, Epoch};
+use crate::history::{LogName, LogPage};
+use crate::model::{Emit, Epoch, Room};
 use crate::store::StoreError;
 
 /// Number of events that are read from a log at once.
@@ -45,8 +47,35 @@ impl From<StoreError> for Unreadable {
 #[derive(Debug)]
 pub struct MissedReader {
     logs: Vec<(LogName, u64)>,
+    /// Set if the log is that of all events of the namespace: which of them the session receives.
+    interests: Option<Interests>,
     epoch: Option<Epoch>,
     limits: MissedLimits,
+}
+
+/// The rooms of a session, each with the number after which it receives events.
+#[derive(Debug, Default)]
+struct Interests {
+    /// Those for all sockets.
+    all: u64,
+    rooms: HashMap<Room, u64>,
+}
+
+impl Interests {
+    fn add(&mut self, log: LogName, after: u64) {
+        match log.room {
+            Some(room) => drop(self.rooms.entry(room).or_insert(after)),
+            None => self.all = after,
+        }
+    }
+
+    fn include(&self, n: u64, emit: &Emit) -> bool {
+        let is_member = |room: &Room| self.rooms.get(room).is_some_and(|after| n > *after);
+        match emit.to.rooms.as_slice() {
+            [] => n > self.all,
+            rooms => rooms.iter().any(is_member),
+        }
+    }
 }
 
 /// Events by their numbers.
@@ -57,6 +86,27 @@ impl MissedReader {
     pub fn new(logs: Vec<(LogName, u64)>, epoch: Option<Epoch>, limits: MissedLimits) -> Self {
         Self {
             logs,
+            interests: None,
+            epoch,
+            limits,
+        }
+    }
+
+    /// Reads one log that has the events of all `logs`, from the number on that the client has received: those after the
+    /// number of their log.
+    pub fn of_all(
+        log: (LogName, u64),
+        logs: Vec<(LogName, u64)>,
+        epoch: Option<Epoch>,
+        limits: MissedLimits,
+    ) -> Self {
+        let mut interests = Interests::default();
+        for (log, after) in logs {
+            interests.add(log, after);
+        }
+        Self {
+            logs: vec![log],
+            interests: Some(interests),
             epoch,
             limits,
         }
@@ -69,14 +119,20 @@ impl MissedReader {
 
     /// Reads another log, after a number.
     pub fn add(&mut self, log: LogName, after: u64) {
-        self.logs.push((log, after));
+        match &mut self.interests {
+            Some(interests) => interests.add(log, after),
+            None => self.logs.push((log, after)),
+        }
     }
 
     /// The events that were logged since, and the number up to which these are all.
     ///
     /// # Errors
     /// Not all of them can be read.
-    pub async fn read(&mut self, reader: &dyn RoomLogs) -> Result<(MissedEvents, u64), Unreadable> {
+    pub async fn read(
+        &mut self,
+        reader: &dyn EventLogs,
+    ) -> Result<(MissedEvents, u64), Unreadable> {
         let names: Vec<LogName> = self.logs.iter().map(|(name, _)| name.clone()).collect();
         let tails = within_recovery_time(|| reader.tails(&names)).await?;
         match (self.epoch, tails.epoch) {
@@ -86,6 +142,11 @@ impl MissedReader {
         }
         // Up to here everything has a number: numbers increase over all logs.
         let until = tails.tails.iter().copied().max().unwrap_or(0);
+        // The numbers of a stream are times: one beyond its end is of an entry that was lost.
+        let is_beyond = |after: u64| self.interests.is_some() && after > until;
+        if self.logs.iter().any(|(_, after)| is_beyond(*after)) {
+            return Err(Unreadable::Epoch);
+        }
         let newer = self.logs.iter().zip(&tails.tails);
         let newer: Vec<(LogName, u64)> = newer
             .filter(|((_, after), tail)| *tail > after)
@@ -94,10 +155,9 @@ impl MissedReader {
         let mut missed = MissedEvents::new();
         let mut bytes = 0;
         for logs in newer.chunks(CONCURRENT_LOGS) {
-            let limit = self.limits;
             let reads = logs
                 .iter()
-                .map(|(name, after)| read_log(reader, name, *after, until, limit));
+                .map(|(name, after)| self.read_log(reader, name, *after, until));
             for (n, emit) in try_join_all(reads).await?.into_iter().flatten() {
                 // An event for several rooms is in several logs.
                 if let std::collections::btree_map::Entry::Vacant(entry) = missed.entry(n) {
@@ -114,36 +174,43 @@ impl MissedReader {
         }
         Ok((missed, until))
     }
-}
 
-/// The events of a log after a number, up to `until`.
-async fn read_log(
-    reader: &dyn RoomLogs,
-    log: &LogName,
-    mut after: u64,
-    until: u64,
-    limits: MissedLimits,
-) -> Result<Vec<(u64, Emit)>, Unreadable> {
-    let mut found = Vec::new();
-    loop {
-        let page: LogPage =
-            within_recovery_time(|| reader.read(log, after, Some(until), PAGE)).await?;
-        if page.trimmed {
-            let removed = page.events.first().map_or(page.tail, |first| first.prev);
-            if removed > limits.received {
-                return Err(Unreadable::Trimmed(log.clone()));
+    /// The events of a log after a number, up to `until`.
+    async fn read_log(
+        &self,
+        reader: &dyn EventLogs,
+        log: &LogName,
+        mut after: u64,
+        until: u64,
+    ) -> Result<Vec<(u64, Emit)>, Unreadable> {
+        let includes = |n: u64, emit: &Emit| {
+            let interests = self.interests.as_ref();
+            interests.is_none_or(|interests| interests.include(n, emit))
+        };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        loop {
+            let page: LogPage =
+                within_recovery_time(|| reader.read(log, after, until, PAGE)).await?;
+            if page.trimmed {
+                let removed = page.events.first().map_or(page.tail, |first| first.prev);
+                if removed > self.limits.received {
+                    return Err(Unreadable::Trimmed(log.clone()));
+                }
             }
-        }
-        let is_last = page.events.len() < PAGE;
-        for event in page.events {
-            after = event.n;
-            found.push((event.n, event.emit));
-        }
-        if found.len() > limits.events {
-            return Err(Unreadable::TooMuch);
-        }
-        if is_last {
-            return Ok(found);
+            let is_last = page.events.len() < PAGE;
+            for event in page.events {
+                after = event.n;
+                if includes(event.n, &event.emit) {
+                    bytes += event.emit.payload.size();
+                    found.push((event.n, event.emit));
+                }
+            }
+            if found.len() > self.limits.events || bytes > self.limits.bytes {
+                return Err(Unreadable::TooMuch);
+            }
+            if is_last {
+                return Ok(found);
+            }
         }
     }
 }

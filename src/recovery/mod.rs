@@ -5,27 +5,34 @@
 //! to any node, names its session and the position of the last event that it received: [`Recovery`] claims the record,
 //! which fences the socket that had it, and reads from the logs what was missed (`history`).
 
+mod event_logs;
 mod missed;
 mod node_record;
+mod node_sessions;
+mod opened;
 mod pid;
 mod record;
 mod request;
 mod segments;
 mod service;
 mod shared_logs;
+mod stream_logs;
 mod tail_batches;
 mod time_limit;
 mod tracker;
 
+pub use event_logs::EventLogs;
 pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
 pub use node_record::{NodeRecord, UnusableRecord};
+pub use opened::{Missed, NewSocket, OpenedSession, SessionGap};
 pub use pid::{InvalidPid, Pid};
 pub use record::SessionRecord;
 pub use request::{RecoveryRequest, Resume, Tracking};
-pub use service::{
-    Missed, NewSocket, OpenedSession, Recovery, RecoveryParts, SessionClaim, SessionGap,
-};
+pub use service::{NodeSessionParts, Recovery, RecoveryParts, SessionClaim};
+pub use stream_logs::{DecodeEntry, NodeStreams};
 pub use tracker::{Tracker, TrackerObserver};
 
+#[cfg(test)]
+mod node_tests;
 #[cfg(test)]
 mod tests;

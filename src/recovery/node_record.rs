@@ -1,5 +1,5 @@
 //! Records of sessions as `@socket.io/redis-streams-adapter` writes them: base64 of msgpack
-//! (`docs/bus.md#sessions-of-nodejs-servers`).
+//! (`docs/bus.md#shared-sessions`).
 //!
 //! Servers know `sid`, `pid`, `rooms` and `data`. Nodes add `roomwire`, which servers ignore and do not write.
 

@@ -30,6 +30,14 @@ pub struct SessionRecord {
     pub data: Option<Arc<[u8]>>,
 }
 
+/// A room that a session has joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JoinedRoom {
+    pub room: Room,
+    /// The number after which the session receives its events; `None`: where its log ends.
+    pub after: Option<u64>,
+}
+
 /// The form in the store.
 #[derive(Serialize, Deserialize)]
 struct EncodedSession<'a> {

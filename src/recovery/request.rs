@@ -48,8 +48,8 @@ struct Options {
 
 impl RecoveryRequest {
     /// The request in a payload; `None` if the client does not take part. `is_default`: it does if the payload does not
-    /// decide it.
-    pub fn parse(auth: &str, is_default: bool) -> Option<Self> {
+    /// decide it; `by_session`: then it does if it names a session, as clients of servers in Node do.
+    pub fn parse(auth: &str, is_default: bool, by_session: bool) -> Option<Self> {
         use serde_json::Value::{Bool, Null, String};
         let ConnectPayload {
             roomwire,
@@ -59,7 +59,7 @@ impl RecoveryRequest {
         let tracking = match &roomwire.recover {
             Bool(true) => Tracking::Appended,
             String(how) if how == "offsets" => Tracking::Offsets,
-            Null if is_default => Tracking::Appended,
+            Null if is_default || by_session && pid.is_string() => Tracking::Appended,
             _ => return None,
         };
         let pid = pid.as_str().and_then(|pid| pid.parse().ok());
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn parse(auth: &str) -> Option<RecoveryRequest> {
-        RecoveryRequest::parse(auth, false)
+        RecoveryRequest::parse(auth, false, false)
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         ] {
             assert_eq!(parse(auth), None, "{auth}");
         }
-        let all = |auth| RecoveryRequest::parse(auth, true);
+        let all = |auth| RecoveryRequest::parse(auth, true, false);
         assert_eq!(all("").map(|it| it.tracking), Some(Tracking::Appended));
         assert_eq!(all(r#"{"roomwire":{"recover":false}}"#), None);
         let offsets = parse(r#"{"roomwire":{"recover":"offsets"}}"#).unwrap();
@@ -100,6 +100,19 @@ mod tests {
             (offsets.tracking, offsets.resume),
             (Tracking::Offsets, None)
         );
+    }
+
+    #[test]
+    fn a_client_of_a_server_takes_part_by_naming_its_session() {
+        let by_session = |auth| RecoveryRequest::parse(auth, false, true);
+        assert_eq!(by_session(r#"{"token":"t"}"#), None);
+        let named = r#"{"pid":"Xa-2vT1Y_0hJqVbGAAAB","offset":"1764412345678-3"}"#;
+        let resume = by_session(named).unwrap().resume.unwrap();
+        assert_eq!(resume.pid.as_str(), "Xa-2vT1Y_0hJqVbGAAAB");
+        assert!(resume.offset.unwrap().unwrap().is_of_stream());
+        assert_eq!(parse(named), None);
+        let declined = r#"{"roomwire":{"recover":false},"pid":"Xa-2vT1Y_0hJqVbGAAAB"}"#;
+        assert_eq!(by_session(declined), None);
     }
 
     #[test]

@@ -4,21 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use log::warn;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast};
 
-use super::missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
+use super::event_logs::{EventLogs, LogsOfRooms};
+use super::missed::{MissedLimits, MissedReader};
+use super::node_sessions::NodeSessions;
+use super::opened::{Missed, NewSocket, OpenedSession, SessionGap};
 use super::pid::Pid;
-use super::record::SessionRecord;
+use super::record::{JoinedRoom, SessionRecord};
 use super::request::{RecoveryRequest, Resume, Tracking};
 use super::shared_logs::SharedLogs;
+use super::stream_logs::{NodeStreams, StreamLogs};
 use super::time_limit::{within_recovery_time, within_time};
 use crate::config::{RecoveryConfig, RecoveryMode};
-use crate::history::{History, LogName, RoomLogs};
-use crate::logging::Burst;
+use crate::history::{History, LogName};
 use crate::metrics::Metrics;
 use crate::metrics::labels::RecoveryResult;
-use crate::model::{Epoch, Namespace, Position, Random, Room, SocketId};
+use crate::model::{Epoch, Position, Random, Room};
 use crate::store::{Store, StoreError};
 
 /// Number of sessions of a node that are recovered at the same time.
@@ -35,6 +37,8 @@ pub struct RecoveryParts {
     /// `bus.prefix`.
     pub prefix: String,
     pub history: Arc<History>,
+    /// Set if the sessions are shared with Socket.IO servers in Node.
+    pub node: Option<NodeSessionParts>,
     pub random: Arc<dyn Random>,
     pub metrics: Arc<Metrics>,
     /// Notifies the trackers of all nodes of a session that continues elsewhere.
@@ -43,12 +47,22 @@ pub struct RecoveryParts {
     pub ping_timeout: Duration,
 }
 
+/// What sessions need that are shared with Socket.IO servers in Node.
+pub struct NodeSessionParts {
+    /// `bus.node_session_key`.
+    pub key: String,
+    pub streams: NodeStreams,
+}
+
 /// The recovery of a node.
 pub struct Recovery {
     config: RecoveryConfig,
     parts: RecoveryParts,
+    local: LogsOfRooms,
     /// Set if the logs are in Redis.
     shared: Option<SharedLogs>,
+    /// Set if the sessions are shared with servers.
+    node: Option<NodeSessions>,
     claims: broadcast::Sender<SessionClaim>,
     /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
     recovering: Semaphore,
@@ -77,104 +91,35 @@ impl SessionClaim {
     }
 }
 
-/// A socket that requests a session.
-#[derive(Debug, Clone)]
-pub struct NewSocket {
-    pub namespace: Namespace,
-    pub user: Option<String>,
-    pub id: SocketId,
-}
-
-/// A session of a socket that is about to be connected: a new one, or one that continues.
-#[derive(Debug)]
-pub struct OpenedSession {
-    pub pid: Pid,
-    /// Fences the sockets that had the session before.
-    pub generation: u64,
-    pub record: SessionRecord,
-    pub tracking: Tracking,
-    /// Where the session begins, or was interrupted; `None` if nothing had ever been logged.
-    pub offset: Option<Position>,
-    /// Set if it continues: what was missed.
-    pub missed: Option<Missed>,
-    /// Set if the session that the client requested is not continued: why.
-    pub gap: Option<SessionGap>,
-}
-
-/// What a session has missed.
-#[derive(Debug)]
-pub struct Missed {
-    pub events: MissedEvents,
-    /// The number up to which these are all.
-    pub until: u64,
-    /// Reads what follows.
-    pub reader: MissedReader,
-    /// Limits the events that a node holds; dropped once they are sent.
-    pub held: Option<OwnedSemaphorePermit>,
-}
-
-/// Why a session is not recovered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionGap {
-    pub reason: RecoveryResult,
-    /// The room whose events are missing, if it is one.
-    pub room: Option<Room>,
-}
-
-impl From<RecoveryResult> for SessionGap {
-    fn from(reason: RecoveryResult) -> Self {
-        Self { reason, room: None }
-    }
-}
-
-impl From<Unreadable> for SessionGap {
-    fn from(problem: Unreadable) -> Self {
-        match problem {
-            Unreadable::Epoch => RecoveryResult::Epoch.into(),
-            Unreadable::Trimmed(log) => Self {
-                reason: RecoveryResult::Trimmed,
-                room: log.room,
-            },
-            Unreadable::TooMuch => RecoveryResult::TooMuch.into(),
-            Unreadable::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<StoreError> for SessionGap {
-    fn from(error: StoreError) -> Self {
-        static BURST: Burst = Burst::new();
-        if let Some(others) = BURST.note() {
-            warn!(error:%, others; "session not recovered: no access to its record or to the logs");
-        }
-        RecoveryResult::Unavailable.into()
-    }
-}
-
-impl OpenedSession {
-    /// The id that the CONNECT response carries, by which stock clients have recovery of their own.
-    pub fn sent_pid(&self) -> Option<&str> {
-        (self.tracking == Tracking::Appended).then(|| self.pid.as_str())
-    }
-}
-
 impl Recovery {
     /// The recovery of a node; `None` if it is off.
-    pub fn new(config: RecoveryConfig, parts: RecoveryParts) -> Option<Self> {
+    pub fn new(config: RecoveryConfig, mut parts: RecoveryParts) -> Option<Self> {
         let (claims, _) = broadcast::channel(WAITING_CLAIMS);
-        let RecoveryParts {
-            history, metrics, ..
-        } = &parts;
-        let in_memory = history.in_memory().is_some();
-        let shared = || SharedLogs::new(Arc::clone(history.logs()), Arc::clone(metrics));
-        let shared = (!in_memory).then(shared);
-        (!config.namespaces.is_empty()).then_some(Self {
+        let node = parts.node.take();
+        let (node, streams) = node.map(|node| (node.key, node.streams)).unzip();
+        let node = node.map(|prefix| NodeSessions {
+            store: Arc::clone(&parts.store),
+            prefix,
+        });
+        let of_rooms = LogsOfRooms(Arc::clone(parts.history.logs()));
+        let streams = streams.map(|streams| {
+            Arc::new(StreamLogs {
+                store: Arc::clone(&parts.store),
+                streams: Arc::new(streams),
+            }) as Arc<dyn EventLogs>
+        });
+        let in_memory = parts.history.in_memory().is_some();
+        let logs = streams.or_else(|| (!in_memory).then(|| Arc::new(of_rooms.clone()) as _));
+        let shared = logs.map(|logs| SharedLogs::new(logs, Arc::clone(&parts.metrics)));
+        (!config.namespaces.is_empty()).then(|| Self {
             config,
-            parts,
+            local: of_rooms,
             shared,
+            node,
             claims,
             recovering: Semaphore::new(CONCURRENT_RECOVERIES),
             held: Arc::new(Semaphore::new(HELD_EVENTS as usize)),
+            parts,
         })
     }
 
@@ -214,10 +159,10 @@ impl Recovery {
     }
 
     /// The logs of the node.
-    pub fn logs(&self) -> &dyn RoomLogs {
+    pub fn logs(&self) -> &dyn EventLogs {
         match &self.shared {
             Some(shared) => shared,
-            None => &**self.parts.history.logs(),
+            None => &self.local,
         }
     }
 
@@ -234,7 +179,7 @@ impl Recovery {
         let mut namespaces = self.config.namespaces.iter();
         namespaces.find(|known| *known == namespace)?;
         let is_default = by_query || self.config.mode == RecoveryMode::All;
-        RecoveryRequest::parse(auth, is_default)
+        RecoveryRequest::parse(auth, is_default, self.is_shared())
     }
 
     /// Continues the session that a client requests, or opens a new one. Never fails: without access to the store, the
@@ -278,7 +223,11 @@ impl Recovery {
             received: 0,
             data: None,
         };
-        let (pid, generation) = (Pid::random(&*self.parts.random), 1);
+        let pid = match self.node {
+            Some(_) => Pid::random_of_node(&*self.parts.random),
+            None => Pid::random(&*self.parts.random),
+        };
+        let generation = 1;
         // What fails is repeated with the first change.
         let _ = self.write(pid, generation, &record).await;
         OpenedSession {
@@ -301,32 +250,18 @@ impl Recovery {
         resume: &Resume,
         socket: &NewSocket,
     ) -> Result<OpenedSession, SessionGap> {
-        let store = &self.parts.store;
-        let key = self.key(resume.pid);
-        let claim = || store.claim_fenced(&key, self.lifetime());
-        let (generation, record) = within_recovery_time(claim)
-            .await?
-            .and_then(|(generation, value)| Some((generation, SessionRecord::decode(&value)?)))
-            .ok_or(RecoveryResult::Unknown)?;
-        if record.user != socket.user || record.namespace != socket.namespace {
-            return Err(RecoveryResult::Foreign.into());
-        }
         let offset = match resume.offset {
             Some(offset) => Some(offset.map_err(|()| RecoveryResult::Position)?),
             None => None,
         };
-        let epoch: Option<Epoch> = offset.map(|offset| offset.epoch).or(record.epoch);
-        let received = offset.map_or(0, |offset| offset.n);
-        let logs = record.logs().into_iter();
-        let logs = logs
-            .map(|(log, after)| (log, after.max(received)))
-            .collect();
-        let limits = MissedLimits {
-            events: self.config.max_events as usize,
-            bytes: self.config.max_bytes,
-            received: record.received,
+        let (generation, record) = match &self.node {
+            Some(node) => {
+                let claim = node.claim(resume.pid, socket, offset, self.lifetime());
+                claim.await?
+            }
+            None => self.claim(resume.pid, socket).await?,
         };
-        let mut reader = MissedReader::new(logs, epoch, limits);
+        let mut reader = self.reader(&record, offset);
         let (events, until) = reader.read(self.logs()).await?;
         let number = u32::try_from(events.len()).unwrap_or(HELD_EVENTS);
         let held = Arc::clone(&self.held);
@@ -357,15 +292,68 @@ impl Recovery {
         })
     }
 
-    /// Where the logs of rooms end now, for the rooms that a session has joined.
+    /// Raises the generation of a session of this socket's user; returns it with the record.
+    async fn claim(
+        &self,
+        pid: Pid,
+        socket: &NewSocket,
+    ) -> Result<(u64, SessionRecord), SessionGap> {
+        let store = &self.parts.store;
+        let key = self.key(pid);
+        let claim = || store.claim_fenced(&key, self.lifetime());
+        let (generation, record) = within_recovery_time(claim)
+            .await?
+            .and_then(|(generation, value)| Some((generation, SessionRecord::decode(&value)?)))
+            .ok_or(RecoveryResult::Unknown)?;
+        if record.user != socket.user || record.namespace != socket.namespace {
+            return Err(RecoveryResult::Foreign.into());
+        }
+        Ok((generation, record))
+    }
+
+    /// Reads what a session missed whose client has received everything up to `offset`.
+    fn reader(&self, record: &SessionRecord, offset: Option<Position>) -> MissedReader {
+        let epoch: Option<Epoch> = offset.map(|offset| offset.epoch).or(record.epoch);
+        let received = offset.map_or(0, |offset| offset.n);
+        let logs = record.logs().into_iter();
+        let logs = logs.map(|(log, after)| (log, after.max(received)));
+        let limits = MissedLimits {
+            events: self.config.max_events as usize,
+            bytes: self.config.max_bytes,
+            received: record.received,
+        };
+        if self.node.is_none() {
+            return MissedReader::new(logs.collect(), epoch, limits);
+        }
+        // What the client has certainly received need not be read again, and may have been removed.
+        let after = record.start.max(received).max(record.received);
+        let log = LogName::of_namespace(record.namespace.clone());
+        MissedReader::of_all((log, after), logs.collect(), epoch, limits)
+    }
+
+    /// Whether sessions are shared with Socket.IO servers in Node.
+    pub(super) fn is_shared(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Adds rooms that a session has joined to its record: with the number after which it receives their events, or where
+    /// their logs end now.
     pub(super) async fn note_joined(
         &self,
         record: &mut SessionRecord,
-        rooms: Vec<Room>,
+        joined: Vec<JoinedRoom>,
     ) -> Result<(), StoreError> {
-        if rooms.is_empty() {
+        let (known, unknown): (Vec<_>, Vec<_>) = joined
+            .into_iter()
+            .partition(|joined| joined.after.is_some());
+        let known = known.into_iter();
+        let known = known.map(|joined| (joined.room, joined.after.unwrap_or_default()));
+        record.rooms.extend(known);
+        if unknown.is_empty() {
             return Ok(());
         }
+        let rooms = unknown.into_iter().map(|joined| joined.room);
+        let rooms: Vec<Room> = rooms.collect();
         let names = rooms.iter().cloned();
         let names = names.map(|room| LogName::of_room(record.namespace.clone(), room));
         let names: Vec<LogName> = names.collect();
@@ -382,20 +370,27 @@ impl Recovery {
         generation: u64,
         record: &SessionRecord,
     ) -> Result<bool, StoreError> {
-        let (key, value) = (self.key(pid), record.encode());
-        let written = self
-            .parts
-            .store
-            .set_fenced(&key, generation, value, self.lifetime());
+        let written = match &self.node {
+            Some(node) => node.write(pid, generation, record, self.lifetime()),
+            None => {
+                let (key, value) = (self.key(pid), record.encode());
+                let store = &self.parts.store;
+                store.set_fenced(&key, generation, value, self.lifetime())
+            }
+        };
         within_time(written).await
     }
 
     /// Removes the record of a session that its client or the server has ended.
-    pub(super) async fn remove(&self, pid: Pid, generation: u64) -> Result<bool, StoreError> {
+    pub(super) async fn remove(&self, pid: Pid, generation: u64) -> Result<(), StoreError> {
+        if let Some(node) = &self.node {
+            return within_time(node.remove(pid, generation, self.lifetime())).await;
+        }
         let key = self.key(pid);
         let gone = Duration::from_secs(1);
         let store = &self.parts.store;
-        within_time(store.set_fenced(&key, generation, Bytes::new(), gone)).await
+        let removed = within_time(store.set_fenced(&key, generation, Bytes::new(), gone));
+        removed.await.map(|_is_ours| ())
     }
 
     /// How long after it was sent to a client that is still connected, an event is certain to be received: the client has

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
+use super::event_logs::EventLogs;
 use super::segments::{LogRange, Segments};
 use super::tail_batches::TailBatches;
 use crate::clock;
-use crate::history::{LogName, LogPage, LogReader, RoomLogs, Tails};
+use crate::history::{LogName, LogPage, Tails};
 use crate::metrics::Metrics;
 use crate::metrics::labels::LogReadSource;
-use crate::model::Emit;
 use crate::store::{StoreError, StoreFuture};
 
 /// Bytes of recently read parts of logs that a node keeps.
@@ -20,13 +20,13 @@ const KEPT_BYTES: usize = 16 * 1024 * 1024;
 const ATTEMPTS: usize = 3;
 
 /// Logs whose reads are shared. Only for numbers up to `until` that were assigned before the read, as those are that
-/// [`LogReader::tails`] returned.
+/// [`EventLogs::tails`] returned.
 pub(super) struct SharedLogs {
     inner: Arc<SharedInner>,
 }
 
 struct SharedInner {
-    logs: Arc<dyn RoomLogs>,
+    logs: Arc<dyn EventLogs>,
     metrics: Arc<Metrics>,
     segments: Mutex<Segments>,
     /// One read of a log at a time.
@@ -42,7 +42,7 @@ struct ReadTurn<'a> {
 }
 
 impl SharedLogs {
-    pub(super) fn new(logs: Arc<dyn RoomLogs>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(logs: Arc<dyn EventLogs>, metrics: Arc<Metrics>) -> Self {
         let inner = SharedInner {
             logs,
             metrics,
@@ -108,7 +108,7 @@ impl SharedInner {
             }
             let missing = self.segments().missing(log, range);
             self.count(LogReadSource::Store);
-            let page = self.logs.read(log, missing.0, Some(missing.1), limit);
+            let page = self.logs.read(log, missing.0, missing.1, limit);
             let page = page.await?;
             let mut segments = self.segments();
             segments.keep(log, missing, limit, &page, clock::now());
@@ -118,7 +118,7 @@ impl SharedInner {
             }
         }
         self.count(LogReadSource::Store);
-        self.logs.read(log, range.0, Some(range.1), limit).await
+        self.logs.read(log, range.0, range.1, limit).await
     }
 
     async fn tails(&self, names: &[LogName]) -> Result<Tails, StoreError> {
@@ -139,32 +139,15 @@ impl Drop for ReadTurn<'_> {
     }
 }
 
-impl LogReader<Emit> for SharedLogs {
-    fn read(
-        &self,
-        log: &LogName,
-        after: u64,
-        until: Option<u64>,
-        limit: usize,
-    ) -> StoreFuture<LogPage> {
-        let Some(until) = until else {
-            return self.inner.logs.read(log, after, None, limit);
-        };
+impl EventLogs for SharedLogs {
+    fn read(&self, log: &LogName, after: u64, until: u64, limit: usize) -> StoreFuture<LogPage> {
         let (inner, log) = (Arc::clone(&self.inner), log.clone());
         Box::pin(async move { inner.read(&log, (after, until), limit).await })
-    }
-
-    fn read_back(&self, log: &LogName, before: Option<u64>, limit: usize) -> StoreFuture<LogPage> {
-        self.inner.logs.read_back(log, before, limit)
     }
 
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
         let (inner, logs) = (Arc::clone(&self.inner), logs.to_vec());
         Box::pin(async move { inner.tails(&logs).await })
-    }
-
-    fn size(&self, logs: &[LogName]) -> StoreFuture<u64> {
-        self.inner.logs.size(logs)
     }
 }
 
@@ -179,7 +162,7 @@ mod tests {
     use super::*;
     use crate::history::{LogTable, LogTarget};
     use crate::model::random::OsRandom;
-    use crate::model::{Epoch, Namespace, Payload, Room, Selector};
+    use crate::model::{Emit, Epoch, Namespace, Payload, Room, Selector};
 
     const PAGE: usize = 100;
 
@@ -222,29 +205,22 @@ mod tests {
         }
     }
 
-    impl LogReader<Emit> for SlowLogs {
+    impl EventLogs for SlowLogs {
         fn read(
             &self,
             log: &LogName,
             after: u64,
-            until: Option<u64>,
+            until: u64,
             limit: usize,
         ) -> StoreFuture<LogPage> {
             self.reads.fetch_add(1, Ordering::Relaxed);
-            self.respond(self.table.lock().unwrap().read(log, after, until, limit))
-        }
-
-        fn read_back(&self, _: &LogName, _: Option<u64>, _: usize) -> StoreFuture<LogPage> {
-            unreachable!("not read")
+            let page = self.table.lock().unwrap();
+            self.respond(page.read(log, after, Some(until), limit))
         }
 
         fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
             self.tails.fetch_add(1, Ordering::Relaxed);
             self.respond(self.table.lock().unwrap().tails(logs))
-        }
-
-        fn size(&self, _: &[LogName]) -> StoreFuture<u64> {
-            unreachable!("not measured")
         }
     }
 
@@ -256,7 +232,7 @@ mod tests {
             fail: AtomicUsize::default(),
         });
         let metrics = Arc::<Metrics>::default();
-        let reader: Arc<dyn RoomLogs> = Arc::<SlowLogs>::clone(&logs);
+        let reader: Arc<dyn EventLogs> = Arc::<SlowLogs>::clone(&logs);
         let shared = SharedLogs::new(reader, Arc::clone(&metrics));
         (logs, shared, metrics)
     }
@@ -277,10 +253,7 @@ mod tests {
                 assert_eq!(tails.tails, [250, 0]);
                 let (mut after, mut read) = (0, Vec::new());
                 loop {
-                    let page = shared
-                        .read(&room("a"), after, Some(250), PAGE)
-                        .await
-                        .unwrap();
+                    let page = shared.read(&room("a"), after, 250, PAGE).await.unwrap();
                     read.extend(page.events.iter().map(|event| event.n));
                     if page.events.len() < PAGE {
                         return read;
@@ -314,7 +287,7 @@ mod tests {
                 let n = logs.append(&room("a"));
                 let tails = shared.tails(&[room("a")]).await.unwrap();
                 assert!(tails.tails[0] >= n, "{tails:?} after {n}");
-                let page = shared.read(&room("a"), n - 1, Some(n), PAGE).await.unwrap();
+                let page = shared.read(&room("a"), n - 1, n, PAGE).await.unwrap();
                 assert_eq!(page.events[0].n, n);
             }
         };
@@ -326,7 +299,7 @@ mod tests {
         let (logs, shared, _) = shared();
         let n = logs.append(&room("a"));
         let (names, log) = ([room("a")], room("a"));
-        let gone = (shared.tails(&names), shared.read(&log, 0, Some(n), PAGE));
+        let gone = (shared.tails(&names), shared.read(&log, 0, n, PAGE));
         let both = async { tokio::join!(gone.0, gone.1) };
         let lost = tokio::time::timeout(Duration::from_millis(1), both).await;
         assert!(lost.is_err());
@@ -334,10 +307,10 @@ mod tests {
         logs.fail.store(1, Ordering::Relaxed);
         let later = logs.append(&room("a"));
         assert!(shared.tails(&names).await.is_err());
-        assert!(shared.read(&log, 0, Some(later), PAGE).await.is_err());
+        assert!(shared.read(&log, 0, later, PAGE).await.is_err());
         logs.fail.store(0, Ordering::Relaxed);
         assert_eq!(shared.tails(&names).await.unwrap().tails, [later]);
-        let page = shared.read(&log, 0, Some(later), PAGE).await.unwrap();
+        let page = shared.read(&log, 0, later, PAGE).await.unwrap();
         assert_eq!(page.events.len(), 2);
         assert!(shared.inner.reading.lock().unwrap().is_empty());
     }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::{HashMap, HashSet};
 use tokio::sync::OnceCell;
 
-use crate::history::{LogName, RoomLogs, Tails};
+use super::event_logs::EventLogs;
+use crate::history::{LogName, Tails};
 use crate::model::Epoch;
 use crate::store::StoreError;
 
@@ -38,7 +39,7 @@ impl TailBatches {
     /// The logs cannot be read.
     pub(super) async fn read(
         &self,
-        logs: &dyn RoomLogs,
+        logs: &dyn EventLogs,
         names: &[LogName],
     ) -> Result<Tails, StoreError> {
         let batch = self.enter(names);

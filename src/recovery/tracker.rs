@@ -11,9 +11,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use super::opened::OpenedSession;
 use super::pid::Pid;
-use super::record::SessionRecord;
-use super::service::{OpenedSession, Recovery, SessionClaim};
+use super::record::{JoinedRoom, SessionRecord};
+use super::service::{Recovery, SessionClaim};
 use crate::broker::messages::Notice;
 use crate::broker::{Observer, Shard};
 use crate::clock;
@@ -47,8 +48,8 @@ struct TrackedSession {
     pid: Pid,
     generation: u64,
     record: SessionRecord,
-    /// Rooms of which it is not known where their logs ended at the join.
-    joined: Vec<Room>,
+    /// Rooms that are not in the record yet.
+    joined: Vec<JoinedRoom>,
     /// Rooms that it left.
     left: Vec<Room>,
     /// Whether the socket is being disconnected, by which it leaves all rooms.
@@ -98,7 +99,7 @@ impl TrackedSession {
     }
 
     /// The record with the changes so far, and the rooms that it has joined since.
-    fn take_changes(&mut self) -> (SessionRecord, Vec<Room>) {
+    fn take_changes(&mut self) -> (SessionRecord, Vec<JoinedRoom>) {
         let left = std::mem::take(&mut self.left);
         self.record.rooms.retain(|(room, _)| !left.contains(room));
         self.dirty = false;
@@ -225,12 +226,18 @@ impl Tracker {
 
     fn joined(self: &Rc<Self>, socket: SocketId, room: &Room) {
         self.change(socket, |tracked| {
+            let after = self.recovery.is_shared().then(|| {
+                let newest = self.shard.newest_position(&tracked.record.namespace);
+                newest.map_or(tracked.record.start, |newest| newest.n)
+            });
             tracked.left.retain(|left| left != room);
             let record = &tracked.record;
             let is_own = record.sockets.iter().any(|id| id.as_str() == room.as_str());
             let is_known = record.rooms.iter().any(|(known, _)| known == room);
-            if !is_own && !is_known && !tracked.joined.contains(room) {
-                tracked.joined.push(room.clone());
+            let is_new = tracked.joined.iter().all(|joined| joined.room != *room);
+            if !is_own && !is_known && is_new {
+                let room = room.clone();
+                tracked.joined.push(JoinedRoom { room, after });
             }
         });
     }
@@ -240,7 +247,7 @@ impl Tracker {
             if tracked.is_ending {
                 return;
             }
-            tracked.joined.retain(|joined| joined != room);
+            tracked.joined.retain(|joined| joined.room != *room);
             tracked.left.push(room.clone());
         });
     }
@@ -278,7 +285,7 @@ impl Tracker {
         }
     }
 
-    fn begin_write(&self, socket: SocketId) -> Option<(Pid, u64, SessionRecord, Vec<Room>)> {
+    fn begin_write(&self, socket: SocketId) -> Option<(Pid, u64, SessionRecord, Vec<JoinedRoom>)> {
         let mut sessions = self.sessions.borrow_mut();
         let tracked = sessions.get_mut(&socket)?;
         if !tracked.dirty {
@@ -300,14 +307,14 @@ impl Tracker {
         pid: Pid,
         generation: u64,
         mut record: SessionRecord,
-        joined: Vec<Room>,
+        joined: Vec<JoinedRoom>,
     ) -> Result<(bool, SessionRecord), StoreError> {
         self.recovery.note_joined(&mut record, joined).await?;
         let is_ours = self.recovery.write(pid, generation, &record).await?;
         Ok((is_ours, record))
     }
 
-    fn written(&self, socket: SocketId, record: SessionRecord, joined: &[Room]) {
+    fn written(&self, socket: SocketId, record: SessionRecord, joined: &[JoinedRoom]) {
         if let Some(tracked) = self.sessions.borrow_mut().get_mut(&socket) {
             tracked.joined.retain(|room| !joined.contains(room));
             tracked.record = record;
@@ -346,7 +353,11 @@ impl Tracker {
             for _ in 0..LAST_ATTEMPTS {
                 let (pid, generation) = (tracked.pid, tracked.generation);
                 let written = match is_final {
-                    true => tracker.recovery.remove(pid, generation).await,
+                    true => tracker
+                        .recovery
+                        .remove(pid, generation)
+                        .await
+                        .map(|()| true),
                     false => {
                         let (record, joined) = tracked.take_changes();
                         let write = tracker.write_once(pid, generation, record, joined);

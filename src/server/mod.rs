@@ -14,6 +14,7 @@ mod history;
 mod listen;
 mod log_start;
 mod name;
+mod node_sessions;
 mod notices;
 mod recovery;
 mod registry;

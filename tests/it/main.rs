@@ -64,6 +64,7 @@ mod metrics;
 mod mixed_versions;
 mod namespaces;
 mod newcomers;
+mod node_recovery;
 mod node_servers;
 mod node_sessions;
 mod notices;

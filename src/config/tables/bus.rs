@@ -74,6 +74,8 @@ table! {
         /// (`connectionStateRecovery` of the servers), so that clients continue their sessions on either side. Events of
         /// these namespaces then take their way through the stream (docs/bus.md#nodejs).
         node_sessions: bool = false, flag();
+        /// With `node_sessions`: what the keys of sessions in Redis begin with (`sessionKeyPrefix`).
+        node_session_key: String = "sio:session:", text("prefix", values::channel_name);
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
         /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`; with `sharded` only if
         /// `bus.node_room_channels` is `none`.

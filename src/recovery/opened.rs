@@ -1,0 +1,94 @@
+//! Sessions that are opened for sockets: new ones, and those that continue.
+
+use log::warn;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::missed::{MissedEvents, MissedReader, Unreadable};
+use super::pid::Pid;
+use super::record::SessionRecord;
+use super::request::Tracking;
+use crate::logging::Burst;
+use crate::metrics::labels::RecoveryResult;
+use crate::model::{Namespace, Position, Room, SocketId};
+use crate::store::StoreError;
+
+/// A socket that requests a session.
+#[derive(Debug, Clone)]
+pub struct NewSocket {
+    pub namespace: Namespace,
+    pub user: Option<String>,
+    pub id: SocketId,
+}
+
+/// A session of a socket that is about to be connected: a new one, or one that continues.
+#[derive(Debug)]
+pub struct OpenedSession {
+    pub pid: Pid,
+    /// Fences the sockets that had the session before.
+    pub generation: u64,
+    pub record: SessionRecord,
+    pub tracking: Tracking,
+    /// Where the session begins, or was interrupted; `None` if nothing had ever been logged.
+    pub offset: Option<Position>,
+    /// Set if it continues: what was missed.
+    pub missed: Option<Missed>,
+    /// Set if the session that the client requested is not continued: why.
+    pub gap: Option<SessionGap>,
+}
+
+/// What a session has missed.
+#[derive(Debug)]
+pub struct Missed {
+    pub events: MissedEvents,
+    /// The number up to which these are all.
+    pub until: u64,
+    /// Reads what follows.
+    pub reader: MissedReader,
+    /// Limits the events that a node holds; dropped once they are sent.
+    pub held: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a session is not recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionGap {
+    pub reason: RecoveryResult,
+    /// The room whose events are missing, if it is one.
+    pub room: Option<Room>,
+}
+
+impl From<RecoveryResult> for SessionGap {
+    fn from(reason: RecoveryResult) -> Self {
+        Self { reason, room: None }
+    }
+}
+
+impl From<Unreadable> for SessionGap {
+    fn from(problem: Unreadable) -> Self {
+        match problem {
+            Unreadable::Epoch => RecoveryResult::Epoch.into(),
+            Unreadable::Trimmed(log) => Self {
+                reason: RecoveryResult::Trimmed,
+                room: log.room,
+            },
+            Unreadable::TooMuch => RecoveryResult::TooMuch.into(),
+            Unreadable::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for SessionGap {
+    fn from(error: StoreError) -> Self {
+        static BURST: Burst = Burst::new();
+        if let Some(others) = BURST.note() {
+            warn!(error:%, others; "session not recovered: no access to its record or to the logs");
+        }
+        RecoveryResult::Unavailable.into()
+    }
+}
+
+impl OpenedSession {
+    /// The id that the CONNECT response carries, by which stock clients have recovery of their own.
+    pub fn sent_pid(&self) -> Option<&str> {
+        (self.tracking == Tracking::Appended).then(|| self.pid.as_str())
+    }
+}

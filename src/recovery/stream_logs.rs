@@ -1,0 +1,254 @@
+//! The streams of Socket.IO servers in Node as logs: the log of a namespace has all of its events, whose numbers are the ids
+//! of their entries.
+
+use std::sync::Arc;
+
+use super::event_logs::EventLogs;
+use crate::history::{LogName, LogPage, Logged, LoggedEvent, Tails};
+use crate::model::{Emit, Epoch, Namespace, Position};
+use crate::store::{SharedEntry, Store, StoreError, StoreFuture};
+
+/// Which streams there are, and what they hold.
+pub struct NodeStreams {
+    /// The stream of a namespace.
+    pub stream_of: Box<dyn Fn(&Namespace) -> String + Send + Sync>,
+    /// The event of an entry of this stream, if it is one of the namespace that a session can miss.
+    pub decode: DecodeEntry,
+    /// `bus.node_stream_read_count`.
+    pub read_count: usize,
+}
+
+/// Decodes an entry of a stream.
+pub type DecodeEntry = Box<dyn Fn(&str, &SharedEntry, &Namespace) -> Option<Emit> + Send + Sync>;
+
+/// The streams in a store.
+pub(super) struct StreamLogs {
+    pub store: Arc<dyn Store>,
+    pub streams: Arc<NodeStreams>,
+}
+
+/// The id of the entry with a number.
+fn entry_id(n: u64) -> String {
+    let epoch = Epoch::STREAM;
+    Position { epoch, n }.to_string()
+}
+
+/// The number of an entry; 0, which none has, if it is beyond those that positions have.
+fn number_of(entry: &SharedEntry) -> u64 {
+    Position::of_entry(entry.id.as_bytes()).map_or(0, |position| position.n)
+}
+
+/// A read of the events between two numbers.
+struct StreamRead<'a> {
+    namespace: &'a Namespace,
+    stream: String,
+    decode: &'a DecodeEntry,
+    limit: usize,
+    /// The number after which the events are known.
+    after: u64,
+    /// The last entry that was read.
+    last: u64,
+    found: Vec<LoggedEvent>,
+    trimmed: bool,
+}
+
+impl StreamRead<'_> {
+    /// Adds the events of entries that were read from the last one on. That one shows that no entry between them was
+    /// removed: if it does not exist any more, the events before these are unknown.
+    fn add(&mut self, entries: &[SharedEntry]) {
+        let mut entries = entries.iter();
+        let first = entries.as_slice().first().map_or(0, number_of);
+        if first == self.last {
+            entries.next();
+        } else {
+            self.trimmed = true;
+            self.found.clear();
+            self.after = first.saturating_sub(1);
+        }
+        let mut prev = self.found.last().map_or(self.after, |event| event.n);
+        for entry in entries {
+            let n = number_of(entry);
+            self.last = self.last.max(n);
+            if let Some(emit) = (self.decode)(&self.stream, entry, self.namespace) {
+                self.found.push(Logged { n, prev, emit });
+                prev = n;
+                if self.found.len() == self.limit {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl StreamLogs {
+    async fn read_events(
+        store: Arc<dyn Store>,
+        streams: Arc<NodeStreams>,
+        namespace: Namespace,
+        (after, until): (u64, u64),
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
+        let mut read = StreamRead {
+            namespace: &namespace,
+            stream: (streams.stream_of)(&namespace),
+            decode: &streams.decode,
+            limit,
+            after,
+            last: after,
+            found: Vec::new(),
+            trimmed: false,
+        };
+        let end = entry_id(until);
+        while read.last < until && read.found.len() < limit {
+            let first = entry_id(read.last);
+            let count = streams.read_count + 1;
+            let entries = store.stream_read(&read.stream, &first, &end, count).await?;
+            read.add(&entries);
+            if entries.len() < count {
+                break;
+            }
+        }
+        Ok(LogPage {
+            epoch: Some(Epoch::STREAM),
+            events: read.found,
+            trimmed: read.trimmed,
+            tail: until,
+        })
+    }
+}
+
+impl EventLogs for StreamLogs {
+    fn read(&self, log: &LogName, after: u64, until: u64, limit: usize) -> StoreFuture<LogPage> {
+        Box::pin(Self::read_events(
+            Arc::clone(&self.store),
+            Arc::clone(&self.streams),
+            log.namespace.clone(),
+            (after, until),
+            limit,
+        ))
+    }
+
+    fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
+        let streams = logs
+            .iter()
+            .map(|log| (self.streams.stream_of)(&log.namespace));
+        let streams: Vec<String> = streams.collect();
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let mut tails = Vec::with_capacity(streams.len());
+            for stream in &streams {
+                let end = store.stream_end(stream).await?;
+                let end = Position::of_entry(end.as_bytes());
+                let end = end.ok_or_else(|| StoreError("entry id out of range".to_owned()))?;
+                tails.push(end.n);
+            }
+            Ok(Tails {
+                epoch: Some(Epoch::STREAM),
+                tails,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{Payload, Selector};
+    use crate::store::MemoryStore;
+
+    /// Entries of the namespace `/`, whose payload is the field `e`.
+    fn logs(store: &MemoryStore, read_count: usize) -> StreamLogs {
+        let decode = |_: &str, entry: &SharedEntry, namespace: &Namespace| {
+            let field = entry.fields.iter().find(|(name, _)| *name == "e")?;
+            (namespace == &Namespace::main()).then(|| Emit {
+                to: Selector::everybody(namespace.clone()),
+                payload: Payload::text(std::str::from_utf8(&field.1).unwrap()),
+                volatile: false,
+                ack: None,
+                conflate: None,
+            })
+        };
+        StreamLogs {
+            store: Arc::new(store.clone()),
+            streams: Arc::new(NodeStreams {
+                stream_of: Box::new(|_| "s".to_owned()),
+                decode: Box::new(decode),
+                read_count,
+            }),
+        }
+    }
+
+    fn append(store: &MemoryStore, field: &'static str, value: String) -> u64 {
+        let id = store.stream_append("s", vec![(Bytes::from(field), Bytes::from(value))]);
+        id.parse::<Position>().unwrap().n
+    }
+
+    #[tokio::test]
+    async fn the_events_of_a_namespace_are_read_in_pages_of_any_size() {
+        let store = MemoryStore::default();
+        let log = LogName::of_namespace(Namespace::main());
+        let begin = logs(&store, 1).tails(&[log.clone()]).await.unwrap();
+        assert_eq!(begin.epoch, Some(Epoch::STREAM));
+        let events: Vec<u64> = (0..20)
+            .map(|number| {
+                for _ in 0..number % 4 {
+                    append(&store, "other", String::new());
+                }
+                append(&store, "e", format!("[{number}]"))
+            })
+            .collect();
+        let end = append(&store, "other", String::new());
+        for read_count in [1, 2, 3, 7, 100] {
+            let logs = logs(&store, read_count);
+            let tails = logs.tails(&[log.clone(), log.clone()]).await.unwrap();
+            assert_eq!(tails.tails, [end, end]);
+            for limit in [1, 4, 100] {
+                let (mut after, mut read) = (begin.tails[0], Vec::new());
+                loop {
+                    let page = logs.read(&log, after, end, limit).await.unwrap();
+                    assert!(!page.trimmed);
+                    assert_eq!(page.events.first().map_or(after, |it| it.prev), after);
+                    read.extend(page.events.iter().map(|event| event.n));
+                    if page.events.len() < limit {
+                        break;
+                    }
+                    after = *read.last().unwrap();
+                }
+                assert_eq!(read, events, "{read_count} {limit}");
+            }
+            let part = logs.read(&log, events[3], events[5], 100).await.unwrap();
+            let payloads: Vec<_> = part
+                .events
+                .iter()
+                .map(|it| it.emit.payload.json())
+                .collect();
+            assert_eq!(payloads, ["[4]", "[5]"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_that_were_removed_are_noticed_wherever_they_were() {
+        let store = MemoryStore::default();
+        let log = LogName::of_namespace(Namespace::main());
+        let begin = logs(&store, 2).tails(&[log.clone()]).await.unwrap().tails[0];
+        let events: Vec<u64> = (0..10)
+            .map(|_| append(&store, "e", "[1]".to_owned()))
+            .collect();
+        store.stream_trim("s", &entry_id(events[4]));
+        let end = events[9];
+        let page = logs(&store, 2).read(&log, begin, end, 3).await.unwrap();
+        assert!(page.trimmed);
+        let numbers: Vec<u64> = page.events.iter().map(|it| it.n).collect();
+        assert_eq!(numbers, events[4..7]);
+        assert_eq!(page.events[0].prev, events[4] - 1);
+        let page = logs(&store, 2).read(&log, events[4], end, 3).await.unwrap();
+        assert!(!page.trimmed);
+        // Nothing is left.
+        store.stream_trim("s", "9999999999999-0");
+        let page = logs(&store, 2).read(&log, events[4], end, 3).await.unwrap();
+        assert!(page.trimmed && page.events.is_empty());
+        assert_eq!(page.tail, end);
+    }
+}

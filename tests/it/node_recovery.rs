@@ -1,0 +1,224 @@
+//! Sessions that clients continue at Socket.IO servers in Node and at nodes, on a real Redis. The test does with Redis what
+//! such a server does.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use roomwire::config::Config;
+use roomwire::model::Random;
+use roomwire::model::random::OsRandom;
+use roomwire::msgpack::write_value;
+use roomwire::server::BusHandles;
+use serde_json::{Value, json};
+
+use crate::recovery::{Client, emit};
+use crate::support::redis::RedisServer;
+use crate::support::server::config_with_file;
+use crate::support::{TestServer, eventually};
+
+/// Two nodes, and the Redis that they share with a server.
+struct Shared {
+    redis: RedisServer,
+    nodes: [TestServer; 2],
+}
+
+fn settings(redis: &RedisServer, more: &str) -> Config {
+    let file = format!(
+        r#"
+        [bus]
+        redis_url = "{}"
+        node_adapter = "streams"
+        node_sessions = true
+        [recovery]
+        namespaces = ["/"]
+        {more}
+        "#,
+        redis.url()
+    );
+    config_with_file(&[], Some(&file))
+}
+
+impl Shared {
+    /// `None` without a Redis server on this machine.
+    async fn start(more: &str) -> Option<Self> {
+        let redis = RedisServer::start(&[])?;
+        let config = settings(&redis, more);
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let start = || async {
+            let handles = BusHandles::from_config(&config, &random).unwrap();
+            let node = TestServer::configured(config.clone(), handles).await;
+            node.readyz("bus: up").await;
+            node
+        };
+        let nodes = [start().await, start().await];
+        Some(Self { redis, nodes })
+    }
+
+    /// Emits as a server does.
+    fn stock_emits(&self, number: u64, rooms: &[&str]) {
+        let data = json!({
+            "packet": {"type": 2, "data": ["n", number]},
+            "opts": {"rooms": rooms, "except": [], "flags": {}},
+        });
+        let data = data.to_string();
+        let fields = [
+            "uid",
+            "0123456789abcdef",
+            "nsp",
+            "/",
+            "type",
+            "3",
+            "data",
+            &data,
+        ];
+        let command = [
+            &["XADD", "socket.io", "MAXLEN", "~", "10000", "*"],
+            &fields[..],
+        ]
+        .concat();
+        self.redis.query::<String>(&command);
+    }
+
+    /// The record of a session.
+    fn record(&self, client: &Client) -> Option<String> {
+        self.redis.query(&["GET", &key(client)])
+    }
+
+    /// What a server does when a client comes back to it.
+    fn take(&self, client: &Client) {
+        let taken: Option<String> = self.redis.query(&["GETDEL", &key(client)]);
+        assert!(taken.is_some());
+    }
+
+    /// What a server does when the client loses its connection again.
+    fn persist(&self, client: &Client, rooms: &[&str], data: &Value) {
+        let sid = &client.websocket.socket;
+        let rooms: Vec<&str> = [&[sid.as_str()], rooms].concat();
+        let pid = &client.connected["pid"];
+        let session = json!({"sid": sid, "pid": pid, "rooms": rooms, "data": data});
+        let mut bytes = Vec::new();
+        write_value(&session.to_string(), &[], &mut bytes);
+        let value = BASE64_STANDARD.encode(bytes);
+        let set: String = self
+            .redis
+            .query(&["SET", &key(client), &value, "PX", "120000"]);
+        assert_eq!(set, "OK");
+    }
+}
+
+fn key(client: &Client) -> String {
+    format!("sio:session:{}", client.connected["pid"].as_str().unwrap())
+}
+
+#[actix_rt::test]
+async fn a_client_goes_from_node_to_node_to_a_server_and_back_and_misses_nothing() {
+    let Some(shared) = Shared::start("").await else {
+        return;
+    };
+    let [a, b] = &shared.nodes;
+    let mut publisher = b.member().await;
+    let mut client = Client::connect(a).await;
+    assert_eq!(client.connected["pid"].as_str().unwrap().len(), 20);
+    client.websocket.join("r").await;
+    emit(&mut publisher, "r", 1..=1).await;
+    shared.stock_emits(2, &["r"]);
+    client.expect(1..=2).await;
+    let first_id = client.websocket.socket.clone();
+    let resume = client.resume();
+    drop(client);
+    emit(&mut publisher, "r", 3..=3).await;
+    emit(&mut publisher, "another", 0..=0).await;
+    shared.stock_emits(4, &["r", "another"]);
+    emit(&mut publisher, "r", 5..=5).await;
+    // As clients of servers do: without another option.
+    let mut client = Client::connect_on(b.websocket().await, resume.clone()).await;
+    assert_eq!(client.session["recovered"], true, "{}", client.session);
+    assert_eq!(client.connected["pid"], resume["pid"]);
+    client.expect(3..=5).await;
+    // Live again, also by the id that it had.
+    shared.stock_emits(6, &[&first_id]);
+    client.expect(6..=6).await;
+    eventually("the record", || {
+        shared.record(&client).is_some_and(|it| it.len() > 100)
+    })
+    .await;
+    // At a server, which keeps the id of its socket, and back.
+    let resume = client.resume();
+    let lost = Client {
+        offset: client.offset.clone(),
+        ..client
+    };
+    shared.take(&lost);
+    shared.stock_emits(7, &["r"]);
+    shared.persist(&lost, &["r", &first_id, "of server"], &json!({"user": 7}));
+    emit(&mut publisher, "r", 8..=8).await;
+    shared.stock_emits(9, &["of server"]);
+    let mut client = Client::connect_on(a.websocket().await, resume).await;
+    assert_eq!(client.session["recovered"], true, "{}", client.session);
+    client.expect(7..=9).await;
+    for (number, room) in [
+        (10, first_id.as_str()),
+        (11, &lost.websocket.socket),
+        (12, "of server"),
+    ] {
+        shared.stock_emits(number, &[room]);
+        client.expect(number..=number).await;
+    }
+    // The former connection, if it were still there, has lost the session.
+    let record = BASE64_STANDARD
+        .decode(shared.record(&client).unwrap())
+        .unwrap();
+    let contains = |text: &[u8]| record.windows(text.len()).any(|part| part == text);
+    assert!(contains(b"\xa4data\x81\xa4user\x07") && contains(b"of server"));
+    assert!(contains(client.websocket.socket.as_bytes()) && contains(first_id.as_bytes()));
+}
+
+#[actix_rt::test]
+async fn a_connection_whose_session_a_server_has_taken_is_closed() {
+    let Some(shared) = Shared::start("").await else {
+        return;
+    };
+    let [a, _] = &shared.nodes;
+    let mut client = Client::connect(a).await;
+    let mut other = Client::connect(a).await;
+    // A Redis that has lost its data has not taken the sessions.
+    let flushed: String = shared.redis.query(&["FLUSHALL"]);
+    assert_eq!(flushed, "OK");
+    other.websocket.join("r").await;
+    eventually("the record", || shared.record(&other).is_some()).await;
+    client.websocket.join("r").await;
+    eventually("the record", || shared.record(&client).is_some()).await;
+    shared.take(&client);
+    client.websocket.emit("another", "1").await;
+    client.websocket.send(r#"42["roomwire:join","x"]"#).await;
+    client.websocket.expect("41").await;
+    assert_eq!(shared.record(&client), None);
+    // The end of a session by its client is final.
+    other.websocket.send("41").await;
+    eventually("the record", || shared.record(&other).is_none()).await;
+}
+
+#[actix_rt::test]
+async fn two_thousand_missed_events_are_received_in_order_and_a_removed_offset_begins_anew() {
+    let Some(shared) = Shared::start("max_events = 5000").await else {
+        return;
+    };
+    let [a, b] = &shared.nodes;
+    let mut publisher = b.member().await;
+    let mut client = Client::connect(a).await;
+    client.websocket.join("r").await;
+    let resume = client.resume();
+    drop(client);
+    emit(&mut publisher, "r", 1..=2000).await;
+    let mut client = Client::connect_with(b, resume.clone()).await;
+    assert_eq!(client.session["recovered"], true, "{}", client.session);
+    client.expect(1..=2000).await;
+    // The page that was read is kept for a while by this node, not by the other one.
+    let trimmed: u64 = shared.redis.query(&["XTRIM", "socket.io", "MAXLEN", "10"]);
+    assert!(trimmed > 1900);
+    let client = Client::connect_with(a, resume).await;
+    assert_eq!(client.session["recovered"], false);
+    assert_eq!(client.session["gap"]["reason"], "trimmed");
+    assert!(client.session["offset"].is_string());
+}
