@@ -442,6 +442,8 @@ impl Handler<Forward> for Bridge {
     type Result = ();
 
     fn handle(&mut self, forward: Forward, _ctx: &mut Self::Context) {
+        let directory = &self.directory;
+        directory.backlog_shrank(directory.bridge_index(), forward.body.len());
         self.publisher.publish_forward(forward);
     }
 }

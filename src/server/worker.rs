@@ -149,10 +149,10 @@ impl Blueprint {
             worker,
             settings: Arc::clone(&self.endpoint),
             routers: Arc::clone(&self.routers),
-            forward: self
-                .forward
-                .clone()
-                .map(|forward| ForwardClient::new(forward, index, timeout, &*self.random)),
+            forward: self.forward.clone().map(|forward| {
+                let directory = Arc::clone(&self.directory);
+                ForwardClient::new(forward, directory, index, timeout, &*self.random)
+            }),
             remote_websockets: Rc::default(),
             compressor: Compressor::new(Arc::clone(self.directory.metrics())),
         });

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -13,6 +14,7 @@ use super::envelope::{DEFLATE, Envelope, ForwardOutcome, Kind, UNCOMPRESSED};
 use super::pending::PendingRequests;
 use super::request::ForwardRequest;
 use super::sender::{OwnerMessage, Sender};
+use crate::broker::Directory;
 use crate::cluster::messages::Forward;
 use crate::model::{EngineId, NodeId, Random, WorkerIndex};
 use crate::protocol::wire_format::Compression;
@@ -40,6 +42,7 @@ impl ForwardClient {
     /// that those of two nodes differ.
     pub fn new(
         forward: Recipient<Forward>,
+        directory: Arc<Directory>,
         worker: WorkerIndex,
         timeout: Duration,
         random: &dyn Random,
@@ -47,7 +50,7 @@ impl ForwardClient {
         let mut start = [0; 8];
         random.fill(&mut start);
         let client = Self {
-            sender: Sender::new(forward),
+            sender: Sender::new(forward, directory),
             worker,
             timeout,
             last_number: Rc::new(Cell::new(u64::from_be_bytes(start) >> 16)),

@@ -12,7 +12,7 @@ use actix_web::Error;
 use actix_web_actors::HttpContext;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -27,13 +27,14 @@ use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError, InflateBudget};
 use crate::protocol::wire_format::Compression;
 use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
-use crate::transport::socket::ClientStream;
 
 /// Maximum time for the last batch of a session that is ended by a drain.
 const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 /// Maximum time for which bytes of the client are read and discarded after a close frame.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
+/// Interval of the checks whether a congested node has capacity again.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 /// Number of decompressed bytes of one read after which the task yields to others of the worker; without them it yields
 /// after 16 reads.
 const INFLATED_PER_READ: usize = 16 * 1024;
@@ -42,7 +43,7 @@ const INFLATED_PER_READ: usize = 16 * 1024;
 /// connection, the decoder of its frames, and the bytes that followed the handshake.
 pub(super) async fn serve(
     session: RemoteSession,
-    (stream, decoder, first): (ClientStream, FrameDecoder, Bytes),
+    (stream, decoder, first): (impl AsyncRead + AsyncWrite + 'static, FrameDecoder, Bytes),
     drain: DrainSignal,
 ) {
     let (reader, writer) = tokio::io::split(stream);
@@ -62,7 +63,10 @@ pub(super) async fn serve(
 }
 
 /// The bytes of the client.
-fn incoming(reader: ReadHalf<ClientStream>, first: Bytes) -> impl Stream<Item = BytesMut> {
+fn incoming(
+    reader: ReadHalf<impl AsyncRead + 'static>,
+    first: Bytes,
+) -> impl Stream<Item = BytesMut> + 'static {
     let start = (Some(first).filter(|first| !first.is_empty()), reader);
     Box::pin(futures_util::stream::unfold(
         start,
@@ -85,7 +89,7 @@ async fn write(
     frames: impl Stream<Item = Result<Bytes, Error>>,
     taken_over: oneshot::Receiver<()>,
     drain: DrainSignal,
-    mut writer: WriteHalf<ClientStream>,
+    mut writer: WriteHalf<impl AsyncWrite>,
 ) {
     let batches = batches(session.clone(), taken_over);
     let drained = drained(&session, drain);
@@ -202,12 +206,15 @@ impl Close {
 }
 
 impl RemoteWebsocket {
-    /// Decodes bytes of the client up to the limit of a read. What is left is decoded after other tasks had theirs, and
-    /// after the pause that decompressed messages require.
+    /// Decodes bytes of the client up to the limit of a read. What is left is decoded after other tasks had theirs, after
+    /// the pause that decompressed messages require, and once the node is not congested.
     fn receive(&mut self, mut bytes: BytesMut, ctx: &mut HttpContext<Self>) -> Result<(), Close> {
         let mut budget = InflateBudget::new(INFLATED_PER_READ);
         let used = self.decode(&mut budget, &mut bytes, ctx)?;
-        let pause = self.pace.pause(budget.excess());
+        let mut pause = self.pace.pause(budget.excess());
+        if self.session.directory.congested() {
+            pause = pause.max(CONGESTION_PAUSE);
+        }
         if !budget.is_exhausted() && pause.is_zero() {
             return Ok(());
         }
@@ -367,5 +374,118 @@ impl StreamHandler<BytesMut> for RemoteWebsocket {
         if let Err(close) = self.receive(bytes, ctx) {
             self.close(&close, ctx);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use actix::{Context, Handler};
+    use tokio::io::duplex;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::broker::Directory;
+    use crate::cluster::messages::Forward;
+    use crate::config::Config;
+    use crate::limits::{Descriptors, Limits};
+    use crate::model::random::OsRandom;
+    use crate::model::{EngineId, NodeId, WorkerIndex};
+    use crate::transport::forward::client::ForwardClient;
+    use crate::transport::forward::envelope::Envelope;
+    use crate::transport::forward::remote_websockets::RemoteWebsockets;
+
+    /// A bridge that keeps messages, and never notes that they are done.
+    struct Bridge(mpsc::UnboundedSender<Forward>);
+
+    impl Actor for Bridge {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Forward> for Bridge {
+        type Result = ();
+
+        fn handle(&mut self, forward: Forward, _ctx: &mut Self::Context) {
+            let _ = self.0.send(forward);
+        }
+    }
+
+    /// A text frame of a client, masked with zeros.
+    fn masked(text: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, 0xff];
+        frame.extend((text.len() as u64).to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(text.as_bytes());
+        frame
+    }
+
+    /// The numbers of bytes of the texts that have been forwarded since, and of all messages.
+    async fn forwarded(forwards: &mut mpsc::UnboundedReceiver<Forward>) -> (Vec<usize>, usize) {
+        let (mut texts, mut total) = (Vec::new(), 0);
+        while let Ok(Some(forward)) = timeout(Duration::from_millis(200), forwards.recv()).await {
+            total += forward.body.len();
+            let envelope = Envelope::decode(&forward.body).unwrap();
+            if envelope.kind == Kind::Text {
+                texts.push(envelope.body.len());
+            }
+        }
+        (texts, total)
+    }
+
+    #[actix_rt::test]
+    async fn the_client_is_not_read_while_what_it_sent_waits_for_the_bridge() {
+        const MESSAGE: usize = 500_000;
+        const COUNT: usize = 40;
+        let directory = Directory::new(NodeId::random(&OsRandom), 1, None, Arc::default());
+        let (sender, mut forwards) = mpsc::unbounded_channel();
+        let bridge = Bridge(sender).start().recipient();
+        let worker = WorkerIndex::default();
+        let time = Duration::from_secs(60);
+        let session = RemoteSession {
+            forward: ForwardClient::new(bridge, Arc::clone(&directory), worker, time, &OsRandom),
+            id: EngineId::random(NodeId::random(&OsRandom), worker, &OsRandom),
+            heartbeat_timeout: time,
+            upgrade_timeout: time,
+            max_payload: 1_000_000,
+            batch_bytes: 1_000,
+            limits: Limits::new(
+                &Config::default().limits,
+                Descriptors::of(1_000, 1),
+                Arc::default(),
+            ),
+            directory: Arc::clone(&directory),
+            carries: Rc::default(),
+        };
+        let (mut client, stream) = duplex(64 * 1024);
+        let websockets: Rc<RemoteWebsockets> = Rc::default();
+        let (_registration, drain) = websockets.register();
+        let connection = (stream, FrameDecoder::new(1_000_000), Bytes::new());
+        actix_rt::spawn(serve(session, connection, drain));
+        let sending = actix_rt::spawn(async move {
+            client.write_all(&masked("5")).await.unwrap();
+            for _ in 0..COUNT {
+                let text = format!("43{}", "9".repeat(MESSAGE - 2));
+                client.write_all(&masked(&text)).await.unwrap();
+            }
+            client
+        });
+        let (texts, waiting) = forwarded(&mut forwards).await;
+        assert!(directory.congested() && !sending.is_finished());
+        // 8 MiB, and what was read before they were exceeded.
+        assert!((16..20).contains(&texts.len()), "{}", texts.len());
+        directory.backlog_shrank(directory.bridge_index(), waiting);
+        let (more, waiting) = forwarded(&mut forwards).await;
+        assert!((16..20).contains(&more.len()), "{}", more.len());
+        directory.backlog_shrank(directory.bridge_index(), waiting);
+        let (last, _) = forwarded(&mut forwards).await;
+        assert_eq!(texts.len() + more.len() + last.len(), COUNT);
+        assert!(
+            [texts, more, last]
+                .concat()
+                .iter()
+                .all(|text| *text == MESSAGE)
+        );
+        assert!(sending.is_finished());
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::client::ForwardClient;
 use super::envelope::Kind;
+use crate::broker::Directory;
 use crate::limits::Limits;
 use crate::model::EngineId;
 use crate::protocol::wire_format::Compression;
@@ -32,6 +33,7 @@ pub struct RemoteSession {
     /// Bytes fetched at once.
     pub(super) batch_bytes: u32,
     pub(super) limits: Arc<Limits>,
+    pub(super) directory: Arc<Directory>,
     /// Whether the websocket carries the session.
     pub(super) carries: Rc<Cell<bool>>,
 }
@@ -52,6 +54,7 @@ impl RemoteSession {
             max_payload: settings.engine.max_payload,
             batch_bytes: BATCH_BYTES.min(settings.message_limit / MESSAGE_SHARE) as u32,
             limits: Arc::clone(&endpoint.worker.limits),
+            directory: Arc::clone(endpoint.worker.shard.directory()),
             carries: Rc::default(),
         }
     }

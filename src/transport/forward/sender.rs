@@ -1,16 +1,23 @@
 //! Sends the messages between nodes that concern sessions.
 
+use std::sync::Arc;
+
 use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::envelope::{Envelope, Kind};
+use crate::broker::Directory;
 use crate::cluster::messages::Forward;
 use crate::model::{EngineId, NodeId, WorkerIndex};
 
 /// Sends the messages of one worker to other nodes.
 #[derive(Clone)]
-pub(super) struct Sender(Recipient<Forward>);
+pub(super) struct Sender {
+    bridge: Recipient<Forward>,
+    /// Counts what waits for the bridge.
+    directory: Arc<Directory>,
+}
 
 /// A message for the owner of a session.
 pub(super) struct OwnerMessage {
@@ -23,8 +30,8 @@ pub(super) struct OwnerMessage {
 }
 
 impl Sender {
-    pub(super) fn new(forward: Recipient<Forward>) -> Self {
-        Self(forward)
+    pub(super) fn new(bridge: Recipient<Forward>, directory: Arc<Directory>) -> Self {
+        Self { bridge, directory }
     }
 
     /// Sends a message to the owner of its session.
@@ -94,9 +101,12 @@ impl Sender {
     }
 
     fn forward(&self, to: NodeId, envelope: &Envelope, unreachable: Option<oneshot::Sender<()>>) {
-        self.0.do_send(Forward {
+        let body = envelope.encode();
+        let bridge = self.directory.bridge_index();
+        self.directory.backlog_grew(bridge, body.len());
+        self.bridge.do_send(Forward {
             to,
-            body: envelope.encode(),
+            body,
             unreachable,
         });
     }
