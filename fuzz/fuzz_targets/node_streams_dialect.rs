@@ -50,8 +50,10 @@ fuzz_target!(|input: &[u8]| {
         _ => ("socket.io#/a#", Bytes::copy_from_slice(rest)),
     };
     let decoded = DIALECT.decode(&Channel::from(channel), &message);
-    let Ok(Inbound::Command(command)) = decoded else {
-        return;
+    let command = match decoded {
+        Ok(Inbound::Command(command)) => command,
+        Ok(Inbound::Streamed(streamed)) => streamed.command,
+        _ => return,
     };
     expect_round_trip(&**DIALECT, &**OTHER, command);
 });

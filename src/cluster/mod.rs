@@ -5,6 +5,8 @@
 
 mod catch_up;
 pub mod dialect;
+mod entry_numbers;
+mod event_loop;
 mod foreign;
 mod handover;
 mod local_query;
@@ -22,6 +24,7 @@ mod receive;
 mod respond;
 mod sequencer;
 pub mod start;
+mod stream_gate;
 mod streamed;
 mod subscriber;
 mod subscriptions;

@@ -4,16 +4,17 @@
 //! node published it, and otherwise dispatched to the shards it concerns, which never publish it again. Nothing local
 //! waits for the bus, except logged events: this node too delivers them when the bus does (`catch_up`).
 
-use std::pin::Pin;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::dialect::{Dialect, MemberState};
+use super::entry_numbers::EntryNumbers;
 use super::membership::{Consequences, HEARTBEAT_INTERVAL, Membership};
 use super::messages::{Forward, RouterAddresses};
 use super::pending_queries::PendingQueries;
@@ -21,6 +22,7 @@ use super::publish::Publisher;
 use super::reached::ReachCounts;
 use super::receive::{ForBridge, Receiver};
 use super::sequencer::Sequencer;
+use super::stream_gate::StreamGate;
 use super::subscriber::Subscriber;
 use super::subscriptions::RoomName;
 use super::translation::{Translator, TranslatorParts};
@@ -30,6 +32,7 @@ use crate::broker::messages::{
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::{Channel, Link, LinkEvent, LinkEvents};
+use crate::bus::spool::SpoolLimits;
 use crate::health::{BusState, Health};
 use crate::metrics::labels::BusDrop;
 use crate::model::random::OsRandom;
@@ -37,8 +40,6 @@ use crate::model::{CommandObserver, Namespace, NodeId, Random, ServerSideEventHa
 use crate::store::Store;
 use crate::store::lease::lease_key;
 
-/// Events handled before other tasks of the thread get their turn.
-const EVENTS_PER_TURN: usize = 256;
 /// Number of logs that are read at the same time.
 const CONCURRENT_READS: usize = 8;
 /// Time between two measurements of the logs.
@@ -46,8 +47,6 @@ const MEASUREMENT_INTERVAL: Duration = Duration::from_secs(10);
 /// A namespace without sockets stays subscribed for several of these, so that requests which count this node are
 /// responded to.
 const NAMESPACE_ROUND: Duration = Duration::from_secs(10);
-/// Pause between two attempts to take events while the shards are congested.
-const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
 /// The parts of a bridge.
 pub struct BridgeParts {
@@ -58,6 +57,8 @@ pub struct BridgeParts {
     pub dialects: Vec<Arc<dyn Dialect>>,
     /// `bus.message_limit`: bytes of the largest message that is published.
     pub message_limit: usize,
+    /// The limits of what waits during an outage.
+    pub spool: SpoolLimits,
     /// `socket.max_depth`: greatest depth of arrays and objects in the JSON of an emit.
     pub max_depth: usize,
     pub health: Arc<Health>,
@@ -77,7 +78,7 @@ pub struct BridgeParts {
 pub struct Bridge {
     pub(super) directory: Arc<Directory>,
     health: Arc<Health>,
-    events: Option<LinkEvents>,
+    pub(super) events: Option<LinkEvents>,
     pub(super) publisher: Publisher,
     pub(super) receiver: Receiver,
     pub(super) subscriber: Subscriber,
@@ -109,6 +110,10 @@ impl Bridge {
             message_limit: parts.message_limit,
             sender: random_number(),
             sequence: Arc::default(),
+            stream_gate: Rc::new(RefCell::new(StreamGate::new(
+                dialects.iter().skip(1).map(|dialect| &**dialect),
+                parts.spool,
+            ))),
         };
         let translator = parts.translation_pause.map(|pause| {
             Translator::new(TranslatorParts {
@@ -137,6 +142,7 @@ impl Bridge {
                 command_observers: parts.command_observers,
                 server_events: parts.server_events,
                 reach: ReachCounts::default(),
+                entry_numbers: EntryNumbers::default(),
                 pending_joins: 0,
                 pending_dispatches: PendingDispatches::default(),
                 since: None,
@@ -209,7 +215,7 @@ impl Bridge {
         }
     }
 
-    fn on_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
+    pub(super) fn on_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
         if let Some(translator) = &mut self.translator {
             translator.on_event(&event, &self.publisher);
         }
@@ -253,6 +259,7 @@ impl Bridge {
                 metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)
             }
             LinkEvent::Subscribed(channels) => {
+                self.publisher.publish_waiting(&channels);
                 let rooms = &mut self.subscriber.rooms;
                 let complete = channels.iter().flat_map(|channel| rooms.confirm(channel));
                 let complete = complete.collect();
@@ -320,9 +327,7 @@ impl Actor for Bridge {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.subscriber.subscribe_always();
-        if let Some(events) = self.events.take() {
-            ctx.spawn(EventLoop { events });
-        }
+        self.start_events(ctx);
         self.start_sequencer(ctx);
         self.start_translation(ctx);
         ctx.run_interval(HEARTBEAT_INTERVAL, |bridge, _ctx| {
@@ -340,53 +345,6 @@ pub(super) fn random_number() -> u64 {
     let mut bytes = [0; 8];
     OsRandom.fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-/// Takes events from the link, as fast as the shards can.
-struct EventLoop {
-    events: LinkEvents,
-}
-
-impl ActorFuture<Bridge> for EventLoop {
-    type Output = ();
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        bridge: &mut Bridge,
-        ctx: &mut Context<Bridge>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        let outcome = self.take_events(bridge, ctx, cx);
-        bridge.receiver.send_dispatches();
-        outcome
-    }
-}
-
-impl EventLoop {
-    fn take_events(
-        &mut self,
-        bridge: &mut Bridge,
-        ctx: &mut Context<Bridge>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        for _ in 0..EVENTS_PER_TURN {
-            if bridge.directory.congested() {
-                let waker = cx.waker().clone();
-                actix_rt::spawn(async move {
-                    tokio::time::sleep(CONGESTION_PAUSE).await;
-                    waker.wake();
-                });
-                return Poll::Pending;
-            }
-            match futures_util::Stream::poll_next(Pin::new(&mut self.events), cx) {
-                Poll::Ready(Some(event)) => bridge.on_event(event, ctx),
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
 }
 
 impl Handler<Publish> for Bridge {

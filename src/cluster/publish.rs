@@ -1,5 +1,7 @@
 //! Publishes what this node sends to the bus, in each of its dialects.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +10,7 @@ use log::{debug, warn};
 
 use super::dialect::{Dialect, EncodeError, MemberState, Outbound};
 use super::messages::Forward;
+use super::stream_gate::StreamGate;
 use crate::broker::Directory;
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{ReceiversCounted, ShardAddress};
@@ -32,6 +35,8 @@ pub(super) struct Publisher {
     pub(super) sender: u64,
     /// The number of these messages.
     pub(super) sequence: Arc<AtomicU64>,
+    /// What waits until this node reads a stream.
+    pub(super) stream_gate: Rc<RefCell<StreamGate>>,
 }
 
 impl Publisher {

@@ -9,6 +9,7 @@ use log::warn;
 use super::dialect::{
     DecodeError, Dialect, Inbound, LoggedEmit, MemberState, StreamSender, StreamedCommand,
 };
+use super::entry_numbers::EntryNumbers;
 use super::local_query::query_node;
 use super::messages::{Forwarded, RouterAddresses};
 use super::publish::Publisher;
@@ -45,6 +46,8 @@ pub(super) struct Receiver {
     pub(super) server_events: Option<ServerSideEventHandler>,
     /// Emits of foreign members on their way to the shards.
     pub(super) reach: ReachCounts,
+    /// The entries of nodes that arrived.
+    pub(super) entry_numbers: EntryNumbers,
     /// Commands for the shards, until the events at hand are handled.
     pub(super) pending_dispatches: PendingDispatches,
     /// When the first of them was received.
@@ -112,13 +115,7 @@ impl Receiver {
                 self.handle_server_event(event, reply_to, publisher);
             }
             Ok(Inbound::Streamed(streamed)) => {
-                let StreamedCommand {
-                    command,
-                    position,
-                    sender,
-                } = streamed;
-                let is_own = sender == StreamSender::ThisNode;
-                self.dispatch_logged(command, position, is_own, (rooms, publisher));
+                self.dispatch_streamed(channel, streamed, (rooms, publisher));
             }
             Ok(Inbound::Logged(logged)) => return Some(ForBridge::Logged(Box::new(logged))),
             Ok(Inbound::Reply(reply)) => self.resolve(reply),
@@ -166,6 +163,27 @@ impl Receiver {
         if let Some(router) = router {
             router.do_send(Forwarded { from, body });
         }
+    }
+
+    /// Collects a command that was read from a stream, unless it arrived before.
+    fn dispatch_streamed(
+        &mut self,
+        stream: &Channel,
+        streamed: StreamedCommand,
+        context: (&RoomSubscriptions, &Publisher),
+    ) {
+        let StreamedCommand {
+            command,
+            position,
+            sender,
+            number,
+        } = streamed;
+        if number.is_some_and(|number| self.entry_numbers.has_arrived(stream, number)) {
+            let metrics = self.directory.metrics();
+            return metrics.room_log_duplicates_total.increment();
+        }
+        let is_own = sender == StreamSender::ThisNode;
+        self.dispatch_logged(command, position, is_own, context);
     }
 
     /// Collects a command that has a place in an order, such as a logged emit, for the shards it may concern. This node may

@@ -17,6 +17,7 @@ use super::node::{Bridge, BridgeParts};
 use crate::broker::{Bus, Directory};
 use crate::bus::link::{Channel, Link, LinkEvents};
 use crate::bus::redis::{InvalidRedis, RedisSettings, StreamSettings, Topology};
+use crate::bus::spool::SpoolLimits;
 use crate::config::{BusConfig, NodeAdapter};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -174,6 +175,10 @@ pub fn start_bridge(
         events,
         dialects,
         message_limit: config.message_limit,
+        spool: SpoolLimits {
+            bytes: config.spool_limit,
+            age: config.spool_age,
+        },
         max_depth: node.max_depth,
         health: node.health,
         routers: node.routers,

@@ -1,10 +1,15 @@
 //! Publishes commands of shared namespaces, whose order is that of a stream (docs/bus.md#shared-sessions).
 
-use log::debug;
+use std::sync::atomic::Ordering;
 
-use super::dialect::{EncodeError, Outbound};
+use log::debug;
+use tokio::time::Instant;
+
+use super::dialect::{EncodeError, EntryNumber, Outbound};
 use super::publish::Publisher;
+use crate::bus::link::Channel;
 use crate::history::Logs;
+use crate::metrics::labels::BusDrop;
 use crate::model::Command;
 
 impl Publisher {
@@ -16,16 +21,33 @@ impl Publisher {
         (is_change && history.is_shared(command.namespace())).then_some(Logs::Stream)
     }
 
+    /// The bus confirmed subscriptions: what waited until this node reads a stream is published.
+    pub(super) fn publish_waiting(&self, confirmed: &[Channel]) {
+        let mut gate = self.stream_gate.borrow_mut();
+        let (messages, dropped) = gate.confirmed(confirmed, Instant::now());
+        let metrics = self.directory.metrics();
+        metrics.bus_dropped_total.of(BusDrop::Spool).add(dropped);
+        self.publish(messages);
+    }
+
     /// Publishes a command of a namespace that has the order of a stream: the nodes receive it from there, this one
     /// included, and programs that use other foreign dialects as usual.
     pub(super) fn publish_in_stream(&self, command: &Command) {
+        let number = EntryNumber {
+            sender: self.sender,
+            number: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        };
         for dialect in self.dialects.iter().skip(1) {
-            let in_stream = dialect.encode_in_stream(command);
+            let in_stream = dialect.encode_in_stream(command, number);
             let is_streamed = in_stream.is_some();
             let encoded = in_stream.unwrap_or_else(|| dialect.encode(&Outbound::Command(command)));
             match encoded {
                 Ok(mut messages) => {
                     messages.retain(|message| self.fits(message.payload.len()));
+                    if is_streamed {
+                        let mut gate = self.stream_gate.borrow_mut();
+                        gate.hold_back(&mut messages, Instant::now());
+                    }
                     self.publish(messages);
                 }
                 Err(EncodeError::Unsupported(cause)) if !is_streamed => {

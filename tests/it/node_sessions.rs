@@ -282,6 +282,24 @@ async fn what_enters_while_the_bus_is_away_is_delivered_when_it_is_back() {
 }
 
 #[actix_rt::test]
+async fn a_node_delivers_what_entered_before_it_could_read_the_stream() {
+    let hub = Hub::default();
+    hub.add_stream(Channel::from(STREAM));
+    let (link, events) = hub.join();
+    let member = link.member();
+    hub.cut(member);
+    let store = Arc::new(MemoryStore::default());
+    let handles = BusHandles::new(link, events, store);
+    let node = TestServer::configured(shared(), Some(handles)).await;
+    let mut client = node.member().await;
+    dispatch_emit(&node, r#"["early"]"#, everybody());
+    client.quiet().await;
+    hub.heal(member);
+    assert_eq!(event(&mut client).await, json!(["early"]));
+    client.quiet().await;
+}
+
+#[actix_rt::test]
 async fn a_node_without_shared_sessions_loses_nothing_of_those_that_have_them() {
     let hub = Hub::default();
     hub.add_stream(Channel::from(STREAM));

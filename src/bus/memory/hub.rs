@@ -153,6 +153,7 @@ impl Hub {
             });
         }
         let channels: Vec<Channel> = member.channels.iter().cloned().collect();
+        member.begin_streams(&channels, &state.streams);
         if !channels.is_empty() {
             member.notify(LinkEvent::Subscribed(channels));
         }
@@ -287,12 +288,9 @@ impl Hub {
     pub(super) fn subscribe(&self, id: MemberId, channels: Vec<Channel>) {
         let state = &mut *self.state();
         if let Some(member) = state.members.get_mut(&id) {
-            for channel in channels.iter().filter(|it| state.streams.contains(it)) {
-                let length = state.streams.entries(channel).len();
-                member.read.entry(channel.clone()).or_insert(length);
-            }
             member.channels.extend(channels.iter().cloned());
             if !member.cut {
+                member.begin_streams(&channels, &state.streams);
                 member.notify(LinkEvent::Subscribed(channels));
             }
         }

@@ -156,6 +156,14 @@ impl State {
 }
 
 impl Member {
+    /// Reads the streams among `channels` that it does not read yet from their ends on.
+    pub(super) fn begin_streams(&mut self, channels: &[Channel], streams: &HubStreams) {
+        for stream in channels.iter().filter(|channel| streams.contains(channel)) {
+            let length = streams.entries(stream).len();
+            self.read.entry(stream.clone()).or_insert(length);
+        }
+    }
+
     /// Delivers the entries of a stream up to a number that it has not read yet.
     pub(super) fn read_stream(&mut self, stream: &Channel, streams: &HubStreams, last: usize) {
         let Some(read) = self.read.get_mut(stream).filter(|_| !self.cut) else {

@@ -9,6 +9,7 @@ pub mod native;
 pub mod node;
 pub mod python;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,7 +86,11 @@ pub trait Dialect: Send + Sync {
 
     /// Encodes a command that the nodes of the cluster receive in this dialect alone ([`Inbound::Streamed`]), because its
     /// namespace has the order of a stream. `None` if the dialect has no streams.
-    fn encode_in_stream(&self, _command: &Command) -> Option<Result<Vec<Outgoing>, EncodeError>> {
+    fn encode_in_stream(
+        &self,
+        _command: &Command,
+        _number: EntryNumber,
+    ) -> Option<Result<Vec<Outgoing>, EncodeError>> {
         None
     }
 }
@@ -202,6 +207,35 @@ pub struct StreamedCommand {
     /// The position of an emit that can be read from the stream again. `None` also where sessions are not shared.
     pub position: Option<Position>,
     pub sender: StreamSender,
+    /// Of an entry of a node.
+    pub number: Option<EntryNumber>,
+}
+
+/// Identifies an entry that a node adds to a stream. An entry is added twice if the connection to Redis broke before its
+/// response arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryNumber {
+    /// A random number of the process.
+    pub sender: u64,
+    /// Increases with each entry of the process.
+    pub number: u64,
+}
+
+impl fmt::Display for EntryNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}", self.sender, self.number)
+    }
+}
+
+impl EntryNumber {
+    /// Parses the text of [`Self::fmt`]; `None` if it is another one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (sender, number) = text.split_once('-')?;
+        Some(Self {
+            sender: u64::from_str_radix(sender, 16).ok()?,
+            number: number.parse().ok()?,
+        })
+    }
 }
 
 /// Who added an entry to a stream.

@@ -15,15 +15,15 @@ use crate::cluster::dialect::node::message::{
     ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data,
 };
 use crate::cluster::dialect::{
-    DecodeError, Dialect, EncodeError, Inbound, Outbound, StreamSender, StreamedCommand,
-    Subscriptions,
+    DecodeError, Dialect, EncodeError, EntryNumber, Inbound, Outbound, StreamSender,
+    StreamedCommand, Subscriptions,
 };
 use crate::config::{BusConfig, NodeAdapter};
 use crate::model::base64::{BASE64, decode_lenient};
 use crate::model::{Command, ConflationKey, DialectId, Emit, Namespace, NodeId, Position};
 use base64::Engine;
 
-/// The field of an entry that nodes of the cluster receive from the stream alone. Entries of nodes without it repeat what
+/// The field of an entry that nodes of the cluster receive from the stream alone, with its number. Entries of nodes without it repeat what
 /// the first dialect carries. Servers ignore fields that they do not know.
 const STREAMED: &str = "roomwire";
 /// The field with the conflation key of an event.
@@ -162,6 +162,7 @@ impl StreamsDialect {
         };
         Ok(Inbound::Streamed(StreamedCommand {
             position: position.filter(|_| matches!(command, Command::Emit(_))),
+            number: EntryNumber::parse(text(entry, STREAMED)?),
             command,
             sender,
         }))
@@ -296,12 +297,17 @@ impl Dialect for StreamsDialect {
         Ok(vec![outgoing(channel, payload, publication.volatile)])
     }
 
-    fn encode_in_stream(&self, command: &Command) -> Option<Result<Vec<Outgoing>, EncodeError>> {
+    fn encode_in_stream(
+        &self,
+        command: &Command,
+        number: EntryNumber,
+    ) -> Option<Result<Vec<Outgoing>, EncodeError>> {
         let publication = match self.exchange.publication(&Outbound::Command(command)) {
             Ok(publication) => publication?,
             Err(error) => return Some(Err(error)),
         };
-        let mut more = vec![STREAMED, "1"];
+        let number = number.to_string();
+        let mut more = vec![STREAMED, &number];
         if let Command::Emit(Emit {
             conflate: Some(key),
             ..

@@ -5,7 +5,9 @@ use super::StreamsDialect;
 use crate::bus::entry;
 use crate::bus::link::Channel;
 use crate::cluster::dialect::node::message::vectors::RecordedCommand;
-use crate::cluster::dialect::{Dialect, Inbound, Outbound, StreamSender, StreamedCommand};
+use crate::cluster::dialect::{
+    Dialect, EntryNumber, Inbound, Outbound, StreamSender, StreamedCommand,
+};
 use crate::config::{BusConfig, Config};
 use crate::model::{
     AckReply, AckToken, Command, ConflationKey, Emit, Namespace, NodeId, Payload, Position,
@@ -25,6 +27,11 @@ fn dialect_of(node: &str, streams: usize) -> StreamsDialect {
     StreamsDialect::new(&config, NodeId::parse(node).unwrap())
 }
 
+const NUMBER: EntryNumber = EntryNumber {
+    sender: 0xabcd,
+    number: 7,
+};
+
 /// A dialect whose main namespace is shared.
 fn sharing(node: &str) -> StreamsDialect {
     let config = BusConfig {
@@ -37,7 +44,7 @@ fn sharing(node: &str) -> StreamsDialect {
 
 /// What a node reads of the entry that another one, or the same, adds for a command.
 fn streamed(command: &Command, dialect: &StreamsDialect) -> Inbound {
-    let encoded = sharing("abcd").encode_in_stream(command).unwrap();
+    let encoded = sharing("abcd").encode_in_stream(command, NUMBER).unwrap();
     let [message] = &encoded.unwrap()[..] else {
         panic!("one entry")
     };
@@ -255,6 +262,7 @@ fn commands_that_nodes_add_for_nodes_have_a_place_in_the_order_of_the_stream() {
                 command: command.clone(),
                 position,
                 sender,
+                number: Some(NUMBER),
             };
             assert_eq!(streamed(&command, &dialect), Inbound::Streamed(expected));
         }
@@ -273,6 +281,7 @@ fn changes_that_nodes_add_for_nodes_are_for_the_others() {
         command: change.clone(),
         position: None,
         sender: StreamSender::OtherNode,
+        number: Some(NUMBER),
     };
     let others = streamed(&change, &sharing("efgh"));
     assert_eq!(others, Inbound::Streamed(expected));
@@ -294,6 +303,7 @@ fn events_of_servers_have_positions_in_shared_namespaces_unless_they_are_volatil
     };
     assert_eq!(shared.position, Position::of_entry(id.as_bytes()));
     assert_eq!(shared.sender, StreamSender::Foreign);
+    assert_eq!(shared.number, None);
     for (id, namespace, flags) in [
         (id, "/other", "{}"),
         (id, "/", r#"{"volatile":true}"#),
