@@ -7,6 +7,8 @@ import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
+// Nodes publish in these namespaces in the stream alone.
+const SHARED = { ROOMWIRE_BUS__NODE_SESSIONS: "true", ROOMWIRE_RECOVERY__NAMESPACES: "/,/custom" };
 const STREAMS = { ROOMWIRE_BUS__NODE_ADAPTER: "streams" };
 
 describe("streams adapter", WATCHDOG, () => {
@@ -16,7 +18,7 @@ describe("streams adapter", WATCHDOG, () => {
 describe("streams adapter with several streams and sharded channels", WATCHDOG, () => {
   const adapter = (publish) => createAdapter(publish, { streamCount: 3, useShardedPubSub: true });
   const env = { ROOMWIRE_BUS__NODE_STREAMS: "3", ROOMWIRE_BUS__NODE_SHARDED_PUBSUB: "true" };
-  operations(nodeCluster(adapter, { ...STREAMS, ...env }));
+  operations(nodeCluster(adapter, { ...STREAMS, ...env, ...SHARED }));
 });
 
 describe("streams adapter on a Redis Cluster", WATCHDOG, () => {
