@@ -248,7 +248,7 @@ async fn fences(store: &dyn Store) {
     assert_eq!(store.delete("fenced").await, Ok(true));
 }
 
-async fn shared_keys(store: &dyn Store) {
+pub(in crate::bus) async fn shared_keys(store: &dyn Store) {
     let value = |text: &'static str| Bytes::from_static(text.as_bytes());
     let set = |generation, text| store.shared_set("shared", generation, value(text), LONG);
     let claim = |held, text| store.shared_claim("shared", value(held), value(text), LONG);
@@ -298,7 +298,7 @@ async fn shared_keys(store: &dyn Store) {
     store.shared_remove("shared", third, SHORT).await.unwrap();
 }
 
-async fn shared_streams(store: &dyn Store) {
+pub(in crate::bus) async fn shared_streams(store: &dyn Store) {
     let end = store.stream_end("stream").await.unwrap();
     assert_eq!(store.stream_end("stream").await, Ok(end.clone()));
     let read = |from: &str, until: &str| store.stream_read("stream", from, until, 10);

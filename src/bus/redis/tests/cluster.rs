@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bus::link_tests::server::RedisCluster;
-use crate::bus::link_tests::stores::presence;
+use crate::bus::link_tests::stores::{presence, shared_keys, shared_streams};
 use crate::bus::redis::Topology;
 use crate::tls::ClientTlsFiles;
 
@@ -41,6 +41,8 @@ async fn the_suite_on_a_cluster() {
     patterns(|| join(plain(&cluster))).await;
     let store = RedisStore::new(sharded(&cluster));
     presence(&store).await;
+    shared_keys(&store).await;
+    shared_streams(&store).await;
     for key in one_each(&cluster, "key") {
         assert_eq!(store.acquire_lease(&key, "a", TIMEOUT).await, Ok(true));
         assert_eq!(store.acquire_lease(&key, "b", TIMEOUT).await, Ok(false));
