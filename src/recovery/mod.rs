@@ -29,7 +29,7 @@ pub use pid::{InvalidPid, Pid};
 pub use record::SessionRecord;
 pub use request::{RecoveryRequest, Resume, Tracking};
 pub use service::{NodeSessionParts, Recovery, RecoveryParts, SessionClaim};
-pub use stream_logs::{DecodeEntry, NodeStreams};
+pub use stream_logs::{DecodeEntry, NodeStreams, StreamedEvent};
 pub use tracker::{Tracker, TrackerObserver};
 
 #[cfg(test)]

@@ -41,20 +41,24 @@ impl LogReader<Emit> for NoLogs {
 }
 
 /// An entry has the rooms of an event, separated by spaces, and its payload.
-fn decode(_: &str, entry: &SharedEntry, namespace: &Namespace) -> Option<Emit> {
+fn decode(_: &str, entry: &SharedEntry, namespace: &Namespace) -> Option<StreamedEvent> {
     let [(nsp, rooms), (_, payload)] = &*entry.fields else {
         return None;
     };
     let rooms = std::str::from_utf8(rooms).unwrap().split_whitespace();
-    (*nsp == namespace.as_str()).then(|| Emit {
-        to: Selector {
-            rooms: rooms.map(Room::from).collect(),
-            ..Selector::everybody(namespace.clone())
+    let is_of_namespace = *nsp == namespace.as_str();
+    is_of_namespace.then(|| StreamedEvent {
+        emit: Emit {
+            to: Selector {
+                rooms: rooms.map(Room::from).collect(),
+                ..Selector::everybody(namespace.clone())
+            },
+            payload: Payload::text(std::str::from_utf8(payload).unwrap()),
+            volatile: false,
+            ack: None,
+            conflate: None,
         },
-        payload: Payload::text(std::str::from_utf8(payload).unwrap()),
-        volatile: false,
-        ack: None,
-        conflate: None,
+        number: None,
     })
 }
 

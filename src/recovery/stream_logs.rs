@@ -1,6 +1,7 @@
 //! The streams of Socket.IO servers in Node as logs: the log of a namespace has all of its events, whose numbers are the ids
 //! of their entries.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::event_logs::EventLogs;
@@ -19,7 +20,17 @@ pub struct NodeStreams {
 }
 
 /// Decodes an entry of a stream.
-pub type DecodeEntry = Box<dyn Fn(&str, &SharedEntry, &Namespace) -> Option<Emit> + Send + Sync>;
+pub type DecodeEntry =
+    Box<dyn Fn(&str, &SharedEntry, &Namespace) -> Option<StreamedEvent> + Send + Sync>;
+
+/// The event of an entry.
+#[derive(Debug)]
+pub struct StreamedEvent {
+    pub emit: Emit,
+    /// Of an entry of a node: the number of the process that added it, and the one that it gave the entry. An entry is
+    /// added twice if a connection broke at the wrong moment.
+    pub number: Option<(u64, u64)>,
+}
 
 /// The streams in a store.
 pub(super) struct StreamLogs {
@@ -49,6 +60,8 @@ struct StreamRead<'a> {
     /// The last entry that was read.
     last: u64,
     found: Vec<LoggedEvent>,
+    /// The highest number of an entry of each process.
+    numbers: HashMap<u64, u64>,
     trimmed: bool,
 }
 
@@ -59,7 +72,8 @@ impl StreamRead<'_> {
         let mut entries = entries.iter();
         let first = entries.as_slice().first().map_or(0, number_of);
         if first == self.last {
-            entries.next();
+            let known = entries.next();
+            known.and_then(|known| self.event(known));
         } else {
             self.trimmed = true;
             self.found.clear();
@@ -69,7 +83,7 @@ impl StreamRead<'_> {
         for entry in entries {
             let n = number_of(entry);
             self.last = self.last.max(n);
-            if let Some(emit) = (self.decode)(&self.stream, entry, self.namespace) {
+            if let Some(emit) = self.event(entry) {
                 self.found.push(Logged { n, prev, emit });
                 prev = n;
                 if self.found.len() == self.limit {
@@ -77,6 +91,19 @@ impl StreamRead<'_> {
                 }
             }
         }
+    }
+
+    /// The event of an entry, unless the entry was added before.
+    fn event(&mut self, entry: &SharedEntry) -> Option<Emit> {
+        let event = (self.decode)(&self.stream, entry, self.namespace)?;
+        if let Some((process, number)) = event.number {
+            let highest = self.numbers.entry(process).or_default();
+            if number <= *highest {
+                return None;
+            }
+            *highest = number;
+        }
+        Some(event.emit)
     }
 }
 
@@ -96,6 +123,7 @@ impl StreamLogs {
             after,
             last: after,
             found: Vec::new(),
+            numbers: HashMap::new(),
             trimmed: false,
         };
         let end = entry_id(until);
@@ -158,16 +186,23 @@ mod tests {
     use crate::model::{Payload, Selector};
     use crate::store::MemoryStore;
 
-    /// Entries of the namespace `/`, whose payload is the field `e`.
+    /// Entries of the namespace `/`, whose payload is the field `e`, or one with a number.
     fn logs(store: &MemoryStore, read_count: usize) -> StreamLogs {
         let decode = |_: &str, entry: &SharedEntry, namespace: &Namespace| {
-            let field = entry.fields.iter().find(|(name, _)| *name == "e")?;
-            (namespace == &Namespace::main()).then(|| Emit {
-                to: Selector::everybody(namespace.clone()),
-                payload: Payload::text(std::str::from_utf8(&field.1).unwrap()),
-                volatile: false,
-                ack: None,
-                conflate: None,
+            let field = entry
+                .fields
+                .iter()
+                .find(|(name, _)| name.starts_with(b"e"))?;
+            let number = std::str::from_utf8(&field.0[1..]).unwrap().parse();
+            (namespace == &Namespace::main()).then(|| StreamedEvent {
+                emit: Emit {
+                    to: Selector::everybody(namespace.clone()),
+                    payload: Payload::text(std::str::from_utf8(&field.1).unwrap()),
+                    volatile: false,
+                    ack: None,
+                    conflate: None,
+                },
+                number: number.ok().map(|number| (7, number)),
             })
         };
         StreamLogs {
@@ -225,6 +260,23 @@ mod tests {
                 .map(|it| it.emit.payload.json())
                 .collect();
             assert_eq!(payloads, ["[4]", "[5]"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_was_added_twice_is_read_once() {
+        let store = MemoryStore::default();
+        let log = LogName::of_namespace(Namespace::main());
+        let received = append(&store, "e1", "[1]".to_owned());
+        for (field, payload) in [("e2", "[2]"), ("e1", "[1]"), ("e2", "[2]"), ("e3", "[3]")] {
+            append(&store, field, payload.to_owned());
+        }
+        let end = append(&store, "e", "[4]".to_owned());
+        for read_count in [1, 2, 100] {
+            let page = logs(&store, read_count).read(&log, received, end, 10);
+            let events = page.await.unwrap().events;
+            let payloads: Vec<_> = events.iter().map(|it| it.emit.payload.json()).collect();
+            assert_eq!(payloads, ["[2]", "[3]", "[4]"], "{read_count}");
         }
     }
 

@@ -5,8 +5,8 @@ use crate::bus::link::Channel;
 use crate::cluster::dialect::node::streams::{StreamsDialect, stream_of};
 use crate::cluster::dialect::{Inbound, StreamedCommand};
 use crate::config::BusConfig;
-use crate::model::{Command, Emit, Namespace, NodeId};
-use crate::recovery::{NodeSessionParts, NodeStreams};
+use crate::model::{Command, Namespace, NodeId};
+use crate::recovery::{NodeSessionParts, NodeStreams, StreamedEvent};
 use crate::store::SharedEntry;
 
 /// The parts of shared sessions, if the configuration requests them.
@@ -16,7 +16,7 @@ pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<Nod
     }
     // A session misses what the bus delivers with a position: both decode the same way.
     let dialect = StreamsDialect::configured(config, node)?;
-    let decode = move |stream: &str, entry: &SharedEntry, namespace: &Namespace| -> Option<Emit> {
+    let decode = move |stream: &str, entry: &SharedEntry, namespace: &Namespace| {
         let is_of_namespace = |(name, value): &(_, _)| name == "nsp" && value == namespace.as_str();
         entry.fields.iter().find(|field| is_of_namespace(field))?;
         let fields = entry.fields.iter();
@@ -26,8 +26,12 @@ pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<Nod
             Ok(Inbound::Streamed(StreamedCommand {
                 command: Command::Emit(emit),
                 position: Some(_),
+                number,
                 ..
-            })) => Some(emit),
+            })) => Some(StreamedEvent {
+                emit,
+                number: number.map(|it| (it.sender, it.number)),
+            }),
             _ => None,
         }
     };
@@ -71,14 +75,15 @@ mod tests {
                 id: "1764412345678-0".to_owned(),
                 fields: fields.collect(),
             };
-            let emit = (parts.streams.decode)(&stream, &entry, namespace);
-            emit.map(|emit| emit.payload.json().to_owned())
+            let event = (parts.streams.decode)(&stream, &entry, namespace)?;
+            Some((event.emit.payload.json().to_owned(), event.number))
         };
         let data =
             r#"{"packet":{"type":2,"data":["e",1]},"opts":{"rooms":[],"except":[],"flags":{}}}"#;
         let volatile = r#"{"packet":{"type":2,"data":["e",1]},"opts":{"rooms":[],"except":[],"flags":{"volatile":true}}}"#;
         let event = [("uid", "u1"), ("nsp", "/"), ("type", "3"), ("data", data)];
-        assert_eq!(decoded(&event, &main).as_deref(), Some(r#"["e",1]"#));
+        let expected = |number| Some((r#"["e",1]"#.to_owned(), number));
+        assert_eq!(decoded(&event, &main), expected(None));
         assert_eq!(decoded(&event, &Namespace::from("/other")), None);
         let own = format!("roomwire:{}:efgh", config.channel_prefix);
         let of_node: &'static str = own.leak();
@@ -90,8 +95,8 @@ mod tests {
             ("x", ""),
         ];
         assert_eq!(decoded(&of_node, &main), None, "received otherwise");
-        of_node[4] = ("roomwire", "1");
-        assert_eq!(decoded(&of_node, &main).as_deref(), Some(r#"["e",1]"#));
+        of_node[4] = ("roomwire", "1f-3");
+        assert_eq!(decoded(&of_node, &main), expected(Some((31, 3))));
         for (kind, data) in [("3", volatile), ("4", data), ("3", "!")] {
             let other = [("uid", "u1"), ("nsp", "/"), ("type", kind), ("data", data)];
             assert_eq!(decoded(&other, &main), None, "{kind} {data}");
