@@ -351,6 +351,6 @@ impl Translator {
 fn report_other_cluster(channel: &Channel) {
     static BURST: Burst = Burst::new();
     if let Some(others) = BURST.note() {
-        warn!(channel:%, others; "messages of another Roomwire cluster on this Redis: not translated (to separate the clusters, set bus.python_channel and bus.node_key)");
+        warn!(channel:% = shorten_ids(channel.as_str()), others; "messages of another Roomwire cluster on this Redis: not translated (to separate the clusters, set bus.python_channel and bus.node_key)");
     }
 }
