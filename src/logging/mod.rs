@@ -3,7 +3,8 @@
 //!
 //! Started once, by `main`. All other modules use the macros of `log`, in one style: a message in lower case, and
 //! variable parts in fields, as in `info!(sid = …, reason = …; "session closed")`. Data from clients appears only in
-//! fields, where no character can start a line or another field.
+//! fields, where no character can start a line or another field. Ids of sockets appear by their `log_name`, and names
+//! that may contain them, of rooms and channels, shortened (`model::shorten_ids`).
 
 mod burst;
 mod line;

@@ -220,6 +220,17 @@ fn protocol_model_and_msgpack_have_no_clock_socket_actor_or_lock() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// With `engine.eio3` the id of a socket is enough to take over its session.
+#[test]
+fn ids_of_sockets_are_logged_by_their_short_names() {
+    let names = ["socket:%", "socket:?", "room:%,", "room:%;", "room:?"];
+    let wrong = misplaced(&names, |_| false);
+    assert!(
+        wrong.is_empty(),
+        "use `log_name` or `shorten_ids`: {wrong:#?}"
+    );
+}
+
 #[test]
 fn files_stay_short() {
     let long = sources().into_iter().filter_map(|source| {
