@@ -315,7 +315,7 @@ impl PendingDecisions {
 /// What a session keeps for its gates and its app.
 #[derive(Debug)]
 pub struct Credentials {
-    pub handshake: Handshake,
+    pub handshake: Arc<Handshake>,
     /// The identity established when the session opened.
     pub identity: Option<Rc<Identity>>,
 }

@@ -93,6 +93,19 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     }
 }
 
+/// The name of a header that may be shown to all servers of a cluster, in lower case.
+pub(super) fn shown_header(text: &str) -> Result<String, String> {
+    /// Headers with what admits a client.
+    const SECRET: [&str; 4] = ["authorization", "cookie", "set-cookie", "x-csrf-token"];
+    let name = forwarded_header(text)?;
+    match SECRET.contains(&&*name) {
+        true => Err(format!(
+            "`{name}` contains credentials, which other servers must not receive"
+        )),
+        false => Ok(name),
+    }
+}
+
 /// The name of a header that may be passed on, in lower case.
 pub(super) fn forwarded_header(text: &str) -> Result<String, String> {
     /// Headers that belong to one connection, or that the node itself sends.
@@ -242,6 +255,22 @@ const LEVELS: &str = "off, error, warn, info, debug, trace";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_with_credentials_are_not_shown_to_servers() {
+        assert_eq!(shown_header("User-Agent"), Ok("user-agent".to_owned()));
+        for name in [
+            "cookie",
+            "Authorization",
+            "proxy-authorization",
+            "host",
+            "a b",
+        ] {
+            assert!(shown_header(name).is_err(), "{name}");
+        }
+        let reason = shown_header("cookie").unwrap_err();
+        assert!(reason.contains("credentials"), "{reason}");
+    }
 
     #[test]
     fn paths_are_normalised() {

@@ -1,6 +1,8 @@
 //! What queries report about sockets and nodes.
 
-use super::{NodeId, Room, SocketId};
+use std::sync::Arc;
+
+use super::{Handshake, NodeId, Room, SocketId};
 
 /// A socket as a query finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub struct SocketDetails {
     pub connected_at: u64,
     /// The rooms that it has joined, without its own.
     pub rooms: Vec<Room>,
+    /// The request that opened its session, if the worker keeps it for other servers. Not part of messages between nodes.
+    pub handshake: Option<Arc<Handshake>>,
 }
 
 /// A socket of a Socket.IO server that is no Roomwire node, as that server reports it.

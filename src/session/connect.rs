@@ -1,6 +1,7 @@
 //! Namespace CONNECT requests: checked, decided by the app, and responded to (docs/protocol.md#21-connect).
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -18,7 +19,7 @@ use crate::app::{ConnectRejection, Effect, Effects, SocketContext};
 use crate::limits::Limit;
 use crate::metrics::labels::ConnectResult;
 use crate::model::fitness::is_deeper;
-use crate::model::{Identity, Namespace};
+use crate::model::{Handshake, Identity, Namespace};
 use crate::protocol::ServerPacket;
 use crate::protocol::engine_io::state::CloseReason;
 use crate::protocol::socket_io::state::Slot;
@@ -237,6 +238,13 @@ impl Session {
         }));
     }
 
+    /// The handshake that other servers receive with the sockets of this session.
+    fn shown_handshake(&self) -> Option<Arc<Handshake>> {
+        let credentials = self.credentials.as_ref();
+        let credentials = credentials.filter(|_| self.worker.shows_handshakes());
+        credentials.map(|credentials| Arc::clone(&credentials.handshake))
+    }
+
     /// Connects a socket that is accepted. It is registered before its CONNECT response is sent, so that it misses
     /// nothing emitted after the response.
     pub(super) fn register_socket(
@@ -255,12 +263,16 @@ impl Session {
             self.drop_socket(former, "client namespace disconnect", ctx);
         }
         let (shard, lane) = (Rc::clone(&self.worker.shard), self.lane);
+        let shown = self.shown_handshake();
         let Some(connecting) = self.socket_mut(slot) else {
             return;
         };
         let identity = connecting.identity.as_ref().map(|live| &live.identity);
         let key = shard.register(&namespace, socket, lane, identity);
         connecting.key = Some(key);
+        if let Some(handshake) = shown {
+            shard.show_handshake(key, handshake);
+        }
         let entry = connecting.entry.take();
         let begin = |opened: &OpenedSession| self.begin_session(key, socket, opened);
         let continuing = opened.as_ref().and_then(begin);

@@ -170,7 +170,7 @@ impl Session {
             node: shard.directory().node(),
             transport: self.transport,
             network: self.network,
-            handshake: self.credentials.as_deref().map(|kept| &kept.handshake),
+            handshake: self.credentials.as_deref().map(|kept| &*kept.handshake),
             identity: socket.identity.as_ref().map(|live| &live.identity),
             user_rooms: self.worker.user_rooms(),
             degraded: shard.directory().is_cut_off(),

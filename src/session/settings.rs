@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, IdentityConfig, Pattern};
+use crate::config::{Config, IdentityConfig, NodeAdapter, Pattern};
 use crate::protocol::connection::Timing;
 
 /// The settings of sessions.
@@ -18,6 +18,8 @@ pub struct SessionSettings {
     /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
     pub slow_timeout: Duration,
     pub identity: IdentityConfig,
+    /// Headers that other servers receive in the handshakes of sockets; without any, they receive no handshakes.
+    pub shown_headers: Vec<&'static str>,
 }
 
 impl SessionSettings {
@@ -38,6 +40,19 @@ impl SessionSettings {
             max_pending_acks: config.socket.max_pending_acks,
             slow_timeout: config.socket.slow_timeout,
             identity: config.identity.clone(),
+            shown_headers: shown_headers(config),
         }
     }
+}
+
+/// `bus.node_handshake`, if there are servers that fetch sockets.
+fn shown_headers(config: &Config) -> Vec<&'static str> {
+    let has_servers = !matches!(
+        config.bus.node_adapter,
+        NodeAdapter::None | NodeAdapter::Emitters
+    );
+    let names = config.bus.node_handshake.iter().filter(|_| has_servers);
+    names
+        .map(|name| &*Box::leak(name.clone().into_boxed_str()))
+        .collect()
 }

@@ -77,6 +77,7 @@ fn worker_with(app: Rc<dyn App>, gates: Gates) -> Rc<Worker> {
         max_pending_acks: 1,
         slow_timeout: Duration::from_secs(10),
         identity: Config::default().identity,
+        shown_headers: Vec::new(),
     };
     let users = Users::alone(
         &settings.identity,
@@ -277,7 +278,8 @@ fn credentials() -> Credentials {
             address: None,
             secure: false,
             revision: 4,
-        },
+        }
+        .into(),
         identity: None,
     }
 }

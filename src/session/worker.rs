@@ -49,7 +49,7 @@ impl Worker {
         let load = Rc::<WorkerLoad>::default();
         Rc::new(Self {
             shard,
-            handshake_headers: handshake_headers(&gates, &*app),
+            handshake_headers: handshake_headers(&gates, &*app, &settings.shown_headers),
             app,
             engine_app,
             gates,
@@ -101,6 +101,11 @@ impl Worker {
     /// Whether a gate or the app reads the query of the request that opens a session.
     pub fn keeps_query(&self) -> bool {
         self.app.handshake_headers().is_some() || self.gates.read_query()
+    }
+
+    /// Whether other servers receive the handshakes of sockets.
+    pub(super) fn shows_handshakes(&self) -> bool {
+        !self.settings.shown_headers.is_empty()
     }
 
     /// Whether sessions can be recovered.
@@ -235,12 +240,16 @@ impl Worker {
     }
 }
 
-fn handshake_headers(gates: &Gates, app: &dyn App) -> Option<Box<[&'static str]>> {
+fn handshake_headers(
+    gates: &Gates,
+    app: &dyn App,
+    shown: &[&'static str],
+) -> Option<Box<[&'static str]>> {
     let of_app = app.handshake_headers();
-    if gates.is_empty() && of_app.is_none() {
+    if gates.is_empty() && of_app.is_none() && shown.is_empty() {
         return None;
     }
-    let mut names: Vec<_> = gates.headers().collect();
+    let mut names: Vec<_> = gates.headers().chain(shown.iter().copied()).collect();
     names.extend(of_app.into_iter().flatten());
     names.sort_unstable();
     names.dedup();

@@ -1,6 +1,7 @@
 //! What is kept of the request that opens a session, and the gates that check it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderMap};
 
@@ -41,7 +42,7 @@ pub(super) async fn check(
     let identity = endpoint.worker.gates.open(&handshake).await;
     Ok(Some(Credentials {
         identity: identity.map_err(RequestError::Gate)?,
-        handshake,
+        handshake: Arc::new(handshake),
     }))
 }
 

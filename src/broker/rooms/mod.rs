@@ -93,6 +93,7 @@ impl Rooms {
             socket: socket.id,
             connected_at: socket.connected_at.into(),
             rooms: self.joined(key).into_iter().filter(is_shown).collect(),
+            handshake: None,
         })
     }
 

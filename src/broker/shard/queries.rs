@@ -1,9 +1,11 @@
 //! Queries: run on the sockets of this worker, and their answers collected for threads without a shard.
 
+use std::sync::Arc;
+
 use super::Shard;
 use crate::broker::messages::{RunQuery, ServerAnswer, StartQuery, WorkerAnswer};
-use crate::broker::rooms::Rooms;
-use crate::model::{NodeSummary, Query, QueryAnswer, QueryResponse};
+use crate::broker::rooms::{Rooms, SocketKey};
+use crate::model::{Handshake, NodeSummary, Query, QueryAnswer, QueryResponse, SocketDetails};
 
 impl Shard {
     /// Starts to collect the answers to a query.
@@ -24,7 +26,8 @@ impl Shard {
 
     /// The answer to a query for the sockets of this worker.
     fn answer(&self, query: &Query) -> QueryAnswer {
-        let rooms = &mut self.state.borrow_mut().rooms;
+        let state = &mut *self.state.borrow_mut();
+        let (rooms, handshakes) = (&mut state.rooms, &state.handshakes);
         match query {
             Query::Sockets { selector, limit } => {
                 let selected = rooms.selected(selector);
@@ -56,7 +59,12 @@ impl Shard {
                 QueryAnswer::Details {
                     total: selected.len() as u64,
                     sockets: listed
-                        .filter_map(|member| rooms.details(member.socket))
+                        .filter_map(|member| {
+                            Some(SocketDetails {
+                                handshake: handshakes.get(&member.socket).cloned(),
+                                ..rooms.details(member.socket)?
+                            })
+                        })
                         .collect(),
                     of_servers: Vec::new(),
                 }
@@ -103,5 +111,11 @@ impl Shard {
     pub(in crate::broker) fn server_answered(&self, answer: ServerAnswer) {
         let queries = &mut self.state.borrow_mut().queries;
         queries.server_answered(answer.id, answer.sockets);
+    }
+
+    /// Passes the handshake of a socket on with its details.
+    pub fn show_handshake(&self, key: SocketKey, handshake: Arc<Handshake>) {
+        let handshakes = &mut self.state.borrow_mut().handshakes;
+        handshakes.insert(key, handshake);
     }
 }

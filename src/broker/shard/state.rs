@@ -1,5 +1,7 @@
 //! The state of one shard.
 
+use std::sync::Arc;
+
 use actix::Recipient;
 use hashbrown::HashMap;
 use log::warn;
@@ -18,7 +20,9 @@ use crate::broker::rooms::{RoomChange, Rooms, SocketKey};
 use crate::limits::Limit;
 use crate::logging::Burst;
 use crate::metrics::Metrics;
-use crate::model::{Namespace, Room, Selector, SocketChange, SocketEvent, SocketId, shorten_ids};
+use crate::model::{
+    Handshake, Namespace, Room, Selector, SocketChange, SocketEvent, SocketId, shorten_ids,
+};
 use crate::outbox::{Bounds, LaneId, Lanes, Share};
 use crate::protocol::WireFormat;
 
@@ -56,6 +60,8 @@ pub struct State {
     pub replays: Replays,
     /// Positions of the newest logged events that were applied.
     pub newest: NewestPositions,
+    /// The handshakes that other servers receive with the sockets.
+    pub handshakes: HashMap<SocketKey, Arc<Handshake>>,
     /// Whether the sockets have an observer.
     pub observed: bool,
     /// Events of sockets that observers have not been notified of.
@@ -85,6 +91,7 @@ impl State {
             holds: HashMap::new(),
             replays: Replays::default(),
             newest: NewestPositions::default(),
+            handshakes: HashMap::new(),
             observed: false,
             events: Vec::new(),
             notifying: false,
@@ -159,6 +166,7 @@ impl State {
         }
         self.acks.forget(key);
         self.replays.forget(key);
+        self.handshakes.remove(&key);
         self.rooms.unregister(key, &mut self.changes);
     }
 

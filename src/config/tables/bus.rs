@@ -57,6 +57,10 @@ table! {
         /// With `pubsub`: whether responses are sent to the requesting server alone (`publishOnSpecificResponseChannel` of
         /// the servers).
         node_specific_responses: bool = false, flag();
+        /// Headers of the request that opened a session, such as `user-agent`, which servers receive in the handshakes of
+        /// fetched sockets, together with the address of the client and whether it uses TLS. As long as there are none,
+        /// nodes keep no handshakes for servers. Headers with credentials, such as `cookie`, are rejected.
+        node_handshake: Vec<String> = [], list(text("name", values::shown_header));
         /// With `sharded`: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
         /// `static`, `rooms` is `dynamic`, `all` is `dynamic-private`).
         node_room_channels: RoomChannels = "rooms", choice(ROOM_CHANNELS);

@@ -172,7 +172,22 @@ describe("pub/sub adapter with ioredis, and responses to the requesting server a
     };
     return createAdapter(connect(), connect(), { publishOnSpecificResponseChannel: true });
   };
-  operations(nodeCluster(adapter, { ...SETTINGS, ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true" }));
+  const env = { ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true", ROOMWIRE_BUS__NODE_HANDSHAKE: "X-Team,accept-language" };
+  const it = nodeCluster(adapter, { ...SETTINGS, ...env });
+  operations(it);
+
+  test("fetched sockets of nodes have the headers that the configuration lists", async (t) => {
+    const extraHeaders = { "x-team": "red", "accept-language": "eo", cookie: "session=secret", authorization: "secret" };
+    const sockets = await clients(t, it, "/", { extraHeaders, query: { token: "secret" }, auth: { token: "secret" } });
+    const remote = (await it.servers[0].io.fetchSockets()).filter(({ id }) => id === sockets[2].id || id === sockets[3].id);
+    assert.equal(remote.length, 2);
+    for (const { handshake } of remote) {
+      const { headers, address, secure, xdomain, query, url, auth } = handshake;
+      assert.deepEqual(headers, { "x-team": "red", "accept-language": "eo" });
+      assert.deepEqual([address, secure, xdomain, query, url, auth], [HOST, false, false, {}, "", {}]);
+      assert.ok(!JSON.stringify(handshake).includes("secret"));
+    }
+  });
   after(() => connections.forEach((redis) => redis.disconnect()));
 });
 

@@ -215,7 +215,8 @@ impl Node {
                 address: None,
                 secure: false,
                 revision: 4,
-            },
+            }
+            .into(),
             identity: None,
         };
         Session::open(

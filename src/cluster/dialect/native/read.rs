@@ -380,6 +380,7 @@ impl<'a> Reader<'a> {
                         socket: reader.socket_id()?,
                         connected_at: reader.number("time of the connect")?,
                         rooms: reader.rooms()?.into_vec(),
+                        handshake: None,
                     })
                 })?,
                 of_servers: Vec::new(),

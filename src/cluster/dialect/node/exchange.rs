@@ -16,6 +16,8 @@ use crate::model::{
 pub(super) struct ClusterExchange {
     pub(super) dialect: DialectId,
     pub(super) members: ClusterMembers,
+    /// `bus.node_handshake`.
+    pub(super) headers: Vec<String>,
 }
 
 /// A message to publish.
@@ -148,7 +150,9 @@ impl ClusterExchange {
                 let QueryAnswer::Details { sockets, .. } = answer else {
                     return Ok(None);
                 };
-                self.response(reply_to, |request| Data::sockets(request, sockets))
+                self.response(reply_to, |request| {
+                    Data::sockets(request, sockets, &self.headers)
+                })
             }
             Outbound::ServerEventAnswer { reply_to, answer } => self
                 .response(reply_to, |request| {

@@ -3,30 +3,34 @@
 //! What servers and the admin UI read of a socket must have the right type: `handshake` with `headers` and `query`, and
 //! `data` are objects; an access to a missing one is an unhandled rejection there.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::model::SocketDetails;
+use crate::model::{Handshake, SocketDetails};
 
-/// A JSON list of sockets. Their handshakes have no headers: nodes do not keep them, and every server that fetches sockets
-/// could read their cookies.
-pub(super) fn list(sockets: &[SocketDetails]) -> String {
-    let sockets: Vec<Value> = sockets.iter().map(socket).collect();
-    Value::from(sockets).to_string()
+/// A JSON list of sockets, with these headers of their handshakes, if nodes keep any.
+pub(super) fn list(sockets: &[SocketDetails], headers: &[String]) -> String {
+    let sockets = sockets.iter().map(|details| socket(details, headers));
+    Value::from(sockets.collect::<Vec<_>>()).to_string()
 }
 
-fn socket(details: &SocketDetails) -> Value {
+fn socket(details: &SocketDetails, headers: &[String]) -> Value {
+    let handshake = details.handshake.as_deref();
+    let address = handshake.and_then(|handshake| handshake.address);
+    let shown = handshake.map(|handshake| shown(handshake, headers));
+    let shown = shown.unwrap_or_default();
+    let is_cross_origin = shown.contains_key("origin");
     let id = details.socket.as_str();
     let rooms = details.rooms.iter().map(|room| Value::from(room.as_str()));
     let rooms: Vec<Value> = std::iter::once(Value::from(id)).chain(rooms).collect();
     json!({
         "id": id,
         "handshake": {
-            "headers": {},
+            "headers": shown,
             "time": time(details.connected_at),
-            "address": "",
-            "xdomain": false,
-            "secure": false,
+            "address": address.map(|address| address.to_string()).unwrap_or_default(),
+            "xdomain": is_cross_origin,
+            "secure": handshake.is_some_and(|handshake| handshake.secure),
             "issued": details.connected_at.saturating_mul(1000),
             "url": "",
             "query": {},
@@ -35,6 +39,20 @@ fn socket(details: &SocketDetails) -> Value {
         "rooms": rooms,
         "data": {},
     })
+}
+
+/// The values of headers; those of a repeated one are joined as Node does.
+fn shown(handshake: &Handshake, names: &[String]) -> Map<String, Value> {
+    let values = |name: &str| {
+        let headers = handshake.headers.iter();
+        let values = headers.filter(|(known, _)| *known == name);
+        values.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    let named = names.iter().map(|name| (name, values(name)));
+    let present = named.filter(|(_, values)| !values.is_empty());
+    present
+        .map(|(name, values)| (name.clone(), Value::from(values.join(", "))))
+        .collect()
 }
 
 /// A time as `Date.prototype.toString` writes it.
@@ -69,8 +87,9 @@ mod tests {
             socket,
             connected_at: 1_700_000_000,
             rooms: vec![Room::from("r1")],
+            handshake: None,
         };
-        let list: Value = serde_json::from_str(&list(&[details])).unwrap();
+        let list: Value = serde_json::from_str(&list(&[details], &["origin".into()])).unwrap();
         let first = &list[0];
         assert_eq!(first["id"], socket.as_str());
         assert_eq!(first["rooms"], json!([socket.as_str(), "r1"]));
@@ -82,5 +101,44 @@ mod tests {
         for name in ["headers", "query", "auth"] {
             assert_eq!(handshake[name], json!({}), "{name}");
         }
+    }
+
+    #[test]
+    fn handshakes_show_chosen_headers_and_neither_query_nor_cookies() {
+        let handshake = Handshake {
+            query: "EIO=4&token=secret".into(),
+            headers: vec![
+                ("x-team", "red".into()),
+                ("authorization", "Bearer secret".into()),
+                ("x-team", "blue".into()),
+                ("origin", "https://a.example".into()),
+            ],
+            cookies: "session=secret".into(),
+            address: Some([192, 0, 2, 7].into()),
+            secure: true,
+            revision: 4,
+        };
+        let node = NodeId::parse("abcd").unwrap();
+        let details = SocketDetails {
+            socket: SocketId::random(node, Default::default(), &OsRandom),
+            connected_at: 1_700_000_000,
+            rooms: Vec::new(),
+            handshake: Some(handshake.into()),
+        };
+        let names = ["origin", "x-team", "x-absent"].map(String::from);
+        let shown = list(&[details], &names);
+        let list: Value = serde_json::from_str(&shown).unwrap();
+        let handshake = &list[0]["handshake"];
+        let headers = json!({"origin": "https://a.example", "x-team": "red, blue"});
+        assert_eq!(handshake["headers"], headers);
+        assert_eq!(handshake["address"], "192.0.2.7");
+        assert_eq!(
+            (&handshake["secure"], &handshake["xdomain"]),
+            (&json!(true), &json!(true))
+        );
+        for name in ["query", "auth"] {
+            assert_eq!(handshake[name], json!({}), "{name}");
+        }
+        assert!(!shown.contains("secret"), "{shown}");
     }
 }

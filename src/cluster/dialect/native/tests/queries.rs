@@ -90,6 +90,7 @@ fn queries_for_counts_and_details_are_decoded_as_they_were_encoded() {
                 socket,
                 connected_at: 1_700_000_000,
                 rooms: vec![Room::from("r")],
+                handshake: None,
             }],
             of_servers: Vec::new(),
         },

@@ -266,6 +266,7 @@ fn details() -> Vec<([&'static str; 2], Query, QueryAnswer)> {
         socket: socket(),
         connected_at: 1_800_000_000,
         rooms: vec![Room::from("a")],
+        handshake: None,
     };
     vec![
         (

@@ -103,11 +103,15 @@ impl Data {
         Self::new(kind::FETCH, json)
     }
 
-    /// The response to a request for sockets.
-    pub(in super::super) fn sockets(request: &str, sockets: &[SocketDetails]) -> Self {
+    /// The response to a request for sockets, with these headers of their handshakes.
+    pub(in super::super) fn sockets(
+        request: &str,
+        sockets: &[SocketDetails],
+        headers: &[String],
+    ) -> Self {
         let mut json = request_id(request);
         json.push_str(r#","sockets":"#);
-        json.push_str(&socket_details::list(sockets));
+        json.push_str(&socket_details::list(sockets, headers));
         json.push('}');
         Self::new(kind::SOCKETS, json)
     }

@@ -144,7 +144,7 @@ fn responses_have_the_bytes_and_the_fields_of_stock_servers() {
         let request = text(&stock["data"]["requestId"]);
         let data = match means["kind"] == "answer" {
             true => Data::server_event_answer(&request, &stock["data"]["packet"].to_string()),
-            false => Data::sockets(&request, &[]),
+            false => Data::sockets(&request, &[], &[]),
         };
         let ours = data.message_json(&text(&stock["uid"]), "/");
         if means["sockets"] != json!([]) && means["kind"] == "sockets" {

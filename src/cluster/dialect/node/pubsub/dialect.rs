@@ -37,6 +37,8 @@ pub struct PubSubDialect {
     is_member: bool,
     /// Whether responses are published for their recipient alone.
     specific_responses: bool,
+    /// `bus.node_handshake`.
+    headers: Vec<String>,
     /// Maximum size of the JSON of an event in bytes.
     message_limit: usize,
 }
@@ -54,6 +56,7 @@ impl PubSubDialect {
             members: ClusterMembers::new(&config.channel_prefix, node),
             is_member,
             specific_responses: config.node_specific_responses,
+            headers: config.node_handshake.clone(),
             message_limit: config.message_limit,
         }))
     }
@@ -283,7 +286,7 @@ impl PubSubDialect {
                 if wants_rooms {
                     return encode::rooms(request, sockets).into();
                 }
-                encode::sockets(request, sockets).into()
+                encode::sockets(request, sockets, &self.headers).into()
             }),
             _ => Vec::new(),
         }

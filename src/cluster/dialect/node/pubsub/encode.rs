@@ -159,9 +159,9 @@ pub(super) fn rooms(request: &str, sockets: &[SocketDetails]) -> String {
     format!(r#"{{"requestId":{request},"rooms":{rooms}}}"#)
 }
 
-/// Sockets with all details.
-pub(super) fn sockets(request: &str, sockets: &[SocketDetails]) -> String {
-    let (request, sockets) = (Value::from(request), socket_details::list(sockets));
+/// Sockets with all details, and these headers of their handshakes.
+pub(super) fn sockets(request: &str, sockets: &[SocketDetails], headers: &[String]) -> String {
+    let (request, sockets) = (Value::from(request), socket_details::list(sockets, headers));
     format!(r#"{{"requestId":{request},"sockets":{sockets}}}"#)
 }
 

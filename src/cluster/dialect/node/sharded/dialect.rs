@@ -37,6 +37,7 @@ impl ShardedDialect {
             exchange: ClusterExchange {
                 dialect: DIALECT,
                 members: ClusterMembers::new(&config.channel_prefix, node),
+                headers: config.node_handshake.clone(),
             },
             message_limit: config.message_limit,
         }

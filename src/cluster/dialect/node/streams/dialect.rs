@@ -54,6 +54,7 @@ impl StreamsDialect {
             exchange: ClusterExchange {
                 dialect: DIALECT,
                 members: ClusterMembers::new(&config.channel_prefix, node),
+                headers: config.node_handshake.clone(),
             },
             config: config.clone(),
         }

@@ -54,6 +54,7 @@ pub(super) fn found() -> (SocketId, SocketId, QueryAnswer) {
         socket,
         connected_at: 1,
         rooms: rooms.iter().map(|room| Room::from(*room)).collect(),
+        handshake: None,
     };
     let found = QueryAnswer::Details {
         total: 2,
