@@ -182,6 +182,9 @@ impl Receiver {
             let metrics = self.directory.metrics();
             return metrics.room_log_duplicates_total.increment();
         }
+        if let (Some(position), Some(history)) = (position, self.directory.history()) {
+            history.note_streamed(command.namespace(), position);
+        }
         let is_own = sender == StreamSender::ThisNode;
         self.dispatch_logged(command, position, is_own, context);
     }

@@ -18,6 +18,7 @@ mod page;
 mod reader;
 mod since;
 mod stamp;
+mod stream_progress;
 mod table;
 
 use std::sync::Arc;
@@ -33,14 +34,17 @@ pub use since::{InvalidSince, MAX_LAST, Since};
 pub use stamp::{BROADCAST, POSITION_TAG, Stamp};
 pub use table::LogTable;
 
+use stream_progress::StreamProgress;
+
+use crate::clock;
 use crate::config::HistoryConfig;
-use crate::model::{Command, Namespace, Random, Room};
+use crate::model::{Command, Namespace, Position, Random, Room};
 
 /// The logs of a node: which rooms have one, and access to them.
 pub struct History {
     rooms: LoggedRooms,
     /// The namespaces whose sessions are shared with Socket.IO servers in Node.
-    shared: Box<[Namespace]>,
+    shared: Box<[(Namespace, StreamProgress)]>,
     logs: Arc<dyn RoomLogs>,
     local: Option<Arc<MemoryRoomLogs>>,
 }
@@ -69,7 +73,9 @@ impl History {
         logs: Arc<dyn RoomLogs>,
     ) -> Option<Self> {
         let rooms = LoggedRooms::new(config);
-        let shared: Box<[Namespace]> = shared.iter().map(|it| Namespace::from(&**it)).collect();
+        let shared = shared.iter();
+        let shared = shared.map(|name| (Namespace::from(&**name), StreamProgress::default()));
+        let shared: Box<[_]> = shared.collect();
         let is_used = !(rooms.is_empty() && shared.is_empty());
         is_used.then_some(Self {
             rooms,
@@ -96,7 +102,26 @@ impl History {
 
     /// Whether the events of a namespace are kept in the stream of the Socket.IO servers in Node.
     pub fn is_shared(&self, namespace: &Namespace) -> bool {
-        self.shared.contains(namespace)
+        self.progress(namespace).is_some()
+    }
+
+    fn progress(&self, namespace: &Namespace) -> Option<&StreamProgress> {
+        let mut shared = self.shared.iter();
+        let found = shared.find(|(name, _)| name == namespace);
+        found.map(|(_, progress)| progress)
+    }
+
+    /// Notes that this node has read an event of a shared namespace from the stream.
+    pub fn note_streamed(&self, namespace: &Namespace, position: Position) {
+        if let Some(progress) = self.progress(namespace) {
+            progress.note(position.n, clock::now());
+        }
+    }
+
+    /// Up to which number all workers have certainly applied the events of a shared namespace; 0 if that is unknown.
+    pub fn applied_up_to(&self, namespace: &Namespace) -> u64 {
+        let progress = self.progress(namespace);
+        progress.map_or(0, |progress| progress.applied(clock::now()))
     }
 
     /// Whether the events of a room are kept.

@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix::{Actor, Context, Handler};
 use base64::Engine;
 use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
+use crate::broker::messages::Notice;
+use crate::broker::{Directory, Shard, ShardLimits};
 use crate::config::Config;
 use crate::history::{History, LogName, LogReader, Page, Tails};
 use crate::metrics::Metrics;
@@ -15,6 +18,8 @@ use crate::metrics::labels::{LogReadSource, RecoveryResult};
 use crate::model::base64::BASE64;
 use crate::model::random::OsRandom;
 use crate::model::{Emit, Namespace, NodeId, Payload, Position, Room, Selector, SocketId};
+use crate::outbox::{Bounds, Share};
+use crate::protocol::WireFormat;
 use crate::store::{MemoryStore, SharedEntry, Store, StoreFuture};
 
 const STREAM: &str = "socket.io";
@@ -64,9 +69,15 @@ fn decode(_: &str, entry: &SharedEntry, namespace: &Namespace) -> Option<Streame
 
 struct Cluster {
     store: MemoryStore,
-    recovery: Recovery,
+    recovery: Arc<Recovery>,
     announced: Arc<Mutex<Vec<Bytes>>>,
     node: NodeId,
+}
+
+fn history() -> Arc<History> {
+    let shared = ["/".to_owned(), "/other".to_owned()];
+    let config = Config::default().history;
+    Arc::new(History::of_cluster(&config, &shared, Arc::new(NoLogs)).unwrap())
 }
 
 fn cluster() -> Cluster {
@@ -76,12 +87,10 @@ fn cluster() -> Cluster {
     let store = MemoryStore::default();
     let announced = Arc::<Mutex<Vec<Bytes>>>::default();
     let announcing = Arc::clone(&announced);
-    let shared = ["/".to_owned(), "/other".to_owned()];
-    let history = History::of_cluster(&config.history, &shared, Arc::new(NoLogs));
     let parts = RecoveryParts {
         store: Arc::new(store.clone()),
         prefix: "p".to_owned(),
-        history: Arc::new(history.unwrap()),
+        history: history(),
         node: Some(NodeSessionParts {
             key: "sio:session:".to_owned(),
             streams: NodeStreams {
@@ -98,7 +107,7 @@ fn cluster() -> Cluster {
     };
     Cluster {
         store,
-        recovery: Recovery::new(config.recovery, parts).unwrap(),
+        recovery: Arc::new(Recovery::new(config.recovery, parts).unwrap()),
         announced,
         node: NodeId::random(&OsRandom),
     }
@@ -365,4 +374,69 @@ async fn thousands_that_come_back_read_the_stream_once() {
     let reads = &cluster.recovery.metrics().recovery_reads_total;
     let stored = reads.of(LogReadSource::Store).get();
     assert!(stored <= 3, "{stored}");
+}
+
+struct Session;
+
+impl Actor for Session {
+    type Context = Context<Self>;
+}
+
+impl Handler<Notice> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Notice, _: &mut Context<Self>) {}
+}
+
+#[actix_rt::test]
+async fn events_from_before_the_join_of_a_room_are_not_replayed() {
+    tokio::time::pause();
+    let cluster = cluster();
+    let directory = Directory::new(cluster.node, 1, None, Arc::default());
+    let history = history();
+    directory.set_history(Arc::clone(&history));
+    let bounds = Bounds {
+        soft: 1 << 20,
+        hard: 1 << 20,
+    };
+    let limits = ShardLimits {
+        outbox: bounds,
+        pending_acks: 1,
+        rooms: 100,
+    };
+    let shard = Shard::new(Default::default(), directory, limits, Share::default());
+    let tracker = Tracker::start(Arc::clone(&cluster.recovery), &shard);
+    let opened = cluster.open(None, None).await;
+    let id = opened.record.sockets[0];
+    let lane = shard.open_lane(WireFormat::default(), Session.start().recipient());
+    let key = shard.register(&Namespace::main(), id, lane, None);
+    tracker.track(id, &opened);
+    let join = async |room: &str| {
+        drop(shard.join(key, &mut vec![Room::from(room)]));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    // The node reads the stream, but no worker has a member.
+    for payload in ["[1]", "[2]"] {
+        let position = cluster.emit("/", "old new", payload);
+        history.note_streamed(&Namespace::main(), position);
+    }
+    join("new").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    join("old").await;
+    cluster.emit("/", "old", "[3]");
+    let back = cluster
+        .resume(opened.pid, opened.offset.unwrap(), None)
+        .await;
+    // Those may have been on their way to the worker when it joined the first room.
+    assert_eq!(payloads(&back), ["[1]", "[2]", "[3]"]);
+    shard.leave(key, &[Room::from("new")]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let value = cluster.value(opened.pid).await.unwrap();
+    let record = NodeRecord::decode(&value, &Namespace::main())
+        .unwrap()
+        .record;
+    let joined: Vec<u64> = record.rooms.iter().map(|(_, after)| *after).collect();
+    assert_eq!(joined, [record.start, record.start + (2 << 22)]);
+    // The session has another socket now.
+    assert_eq!(tracker.sizes(), (0, 0));
 }

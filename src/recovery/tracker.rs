@@ -226,10 +226,8 @@ impl Tracker {
 
     fn joined(self: &Rc<Self>, socket: SocketId, room: &Room) {
         self.change(socket, |tracked| {
-            let after = self.recovery.is_shared().then(|| {
-                let newest = self.shard.newest_position(&tracked.record.namespace);
-                newest.map_or(tracked.record.start, |newest| newest.n)
-            });
+            let after = self.recovery.is_shared();
+            let after = after.then(|| self.applied_up_to(&tracked.record));
             tracked.left.retain(|left| left != room);
             let record = &tracked.record;
             let is_own = record.sockets.iter().any(|id| id.as_str() == room.as_str());
@@ -240,6 +238,17 @@ impl Tracker {
                 tracked.joined.push(JoinedRoom { room, after });
             }
         });
+    }
+
+    /// Up to where a session that joins a room now does not receive its events: none after it was delivered before.
+    fn applied_up_to(&self, record: &SessionRecord) -> u64 {
+        let namespace = &record.namespace;
+        let newest = self.shard.newest_position(namespace);
+        let history = self.shard.directory().history();
+        let applied = history.map_or(0, |history| history.applied_up_to(namespace));
+        applied
+            .max(newest.map_or(0, |newest| newest.n))
+            .max(record.start)
     }
 
     fn left(self: &Rc<Self>, socket: SocketId, room: &Room) {
