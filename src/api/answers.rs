@@ -95,11 +95,12 @@ pub(super) struct EmitAnswer {
 pub(super) struct CallAnswer {
     /// The acks in the order of their arrival.
     pub(super) acks: Vec<CallAck>,
-    /// Selected sockets that sent no ack, at most 1000, without those of other servers, whose acks do not name them.
+    /// Selected sockets of nodes that sent no ack, at most 1000. Sockets of other servers are not listed, because their
+    /// acks do not name them.
     pub(super) unanswered: Vec<String>,
     /// Number of selected sockets.
     pub(super) sockets: u64,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
@@ -124,7 +125,7 @@ pub(super) struct SocketsAnswer {
     pub(super) total: u64,
     /// Some or all of them.
     pub(super) sockets: Vec<ListedSocket>,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
@@ -177,7 +178,7 @@ pub(super) struct RoomsAnswer {
     pub(super) rooms: Vec<RoomCount>,
     /// Value of `after` that lists the next rooms; `null` if these are the last.
     pub(super) next: Option<String>,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
@@ -196,7 +197,7 @@ pub(super) struct UsersAnswer {
     pub(super) users: Vec<UserState>,
     /// Value of `after` that lists the next users; `null` if these are the last.
     pub(super) next: Option<String>,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
@@ -225,7 +226,7 @@ pub(super) struct MembersAnswer {
     /// In a room with presence: the version of its last event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<u64>,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }
@@ -254,7 +255,7 @@ pub(super) struct InfoAnswer {
     /// Seconds since it started.
     pub(super) uptime: u64,
     pub(super) nodes: Vec<NodeInfo>,
-    /// Nodes that did not respond in time, or not with all that they have. `servers` stands for other Socket.IO
+    /// Nodes that did not respond in time, or whose response was incomplete. `servers` stands for other Socket.IO
     /// servers of the cluster.
     pub(super) missing: Vec<String>,
 }

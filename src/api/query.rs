@@ -9,16 +9,16 @@ use crate::model::{NodeId, Query, QueryAnswer};
 /// Time limit of a query.
 pub(super) const QUERY_TIME: Duration = Duration::from_secs(2);
 
-/// Stands, among the names of nodes that did not respond, for Socket.IO servers that are not Roomwire nodes.
+/// Listed with the nodes that did not respond if a Socket.IO server that is not a Roomwire node did not respond.
 const SERVERS: &str = "servers";
 
-/// Runs a query on every node and server; returns the answer and the names of the nodes that did not respond.
+/// Runs a query on every node and Socket.IO server. Returns the combined answer and the names for `missing`.
 pub(super) async fn run(api: &Api, query: &Query) -> (QueryAnswer, Vec<String>) {
     let gather = api.ingress.query_with_servers(query.clone(), QUERY_TIME);
     combined(query, gather.finish().await)
 }
 
-/// The answers of all workers and nodes, and the names of the nodes that did not respond.
+/// The combined answer of all workers, nodes and servers, and the names for `missing`.
 pub(super) fn combined(
     query: &Query,
     gathered: Gathered<QueryAnswer>,
@@ -27,7 +27,7 @@ pub(super) fn combined(
     (query.combine(gathered.answers), missing)
 }
 
-/// The names of what did not respond.
+/// The names of the nodes that did not respond, and `servers` if a server did not.
 pub(super) fn names(missing: &[NodeId], lacks_servers: bool) -> Vec<String> {
     let nodes = missing.iter().map(ToString::to_string);
     let servers = lacks_servers.then(|| SERVERS.to_owned());

@@ -24,7 +24,7 @@ use crate::verbs::{MembersFilter, RoomFilter, UsersFilter};
 /// A socket of a node or of another server.
 struct FoundSocket {
     id: String,
-    /// `None` for one of a server.
+    /// `None` for a socket of another server.
     node: Option<NodeId>,
     connected_at: Option<u64>,
     rooms: Vec<Room>,

@@ -36,7 +36,8 @@ pub struct Bus {
     pub reached: Recipient<ReachedSockets>,
     /// Whether a dialect has a channel for every socket, so that the bridge must be notified of each.
     pub every_socket: bool,
-    /// Whether a dialect has channels for every namespace, so that sockets wait for their subscription.
+    /// Whether a dialect has channels for every namespace, so that the first socket of a namespace waits until they are
+    /// subscribed.
     pub has_namespaces: bool,
 }
 

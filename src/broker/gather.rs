@@ -14,7 +14,7 @@ pub struct Gather<T> {
     steps: UnboundedReceiver<Step<T>>,
     deadline: Instant,
     missing: Vec<NodeId>,
-    /// Whether servers that are not Roomwire nodes should respond and have not.
+    /// Whether a response is expected from servers that are not Roomwire nodes and has not arrived.
     lacks_servers: bool,
     /// Stops the shard that collects the results; `None` once it has stopped by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
@@ -27,7 +27,7 @@ pub struct Gathered<T> {
     /// Live nodes that should have responded and did not. Empty if the result is complete, and while the members of
     /// the cluster are unknown.
     pub missing: Vec<NodeId>,
-    /// Whether servers that are not Roomwire nodes should have responded and at least one did not.
+    /// Whether at least one server that is not a Roomwire node should have responded and did not.
     pub lacks_servers: bool,
 }
 
@@ -40,9 +40,9 @@ enum Step<T> {
     Answer(T),
     /// Nothing more comes from this node.
     Responded(NodeId),
-    /// Servers are to respond.
+    /// Responses of servers are expected.
     ServersAwaited,
-    /// Nothing more comes from servers.
+    /// All servers have responded.
     ServersResponded,
     /// Nothing more comes at all, and nothing is missing.
     Complete,
@@ -120,7 +120,7 @@ impl<T> GatherSender<T> {
         self.send(Step::Responded(node));
     }
 
-    /// Servers that are not Roomwire nodes are to respond.
+    /// Responses of servers that are not Roomwire nodes are expected.
     pub(super) fn servers_awaited(&self) {
         self.send(Step::ServersAwaited);
     }

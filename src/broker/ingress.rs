@@ -21,7 +21,7 @@ use crate::model::{
     QueryAnswer, QueryRequest, ReplyTo, Workers,
 };
 
-/// Interval and maximum number of checks whether a congested node has capacity again.
+/// Interval and maximum number of the checks for free capacity while the node is congested.
 const CAPACITY_PAUSE: Duration = Duration::from_millis(5);
 const CAPACITY_PAUSES: u32 = 400;
 
@@ -144,7 +144,7 @@ impl Ingress {
         self.directory.congested()
     }
 
-    /// Waits until the node has capacity for a request that adds work, for 2 s at most; returns whether it has.
+    /// Waits for at most 2 s until the node has capacity for more work. Returns whether it has.
     pub async fn wait_for_capacity(&self) -> bool {
         for _ in 0..CAPACITY_PAUSES {
             if !self.is_congested() {
@@ -196,8 +196,7 @@ impl Ingress {
         self.query_cluster(query, time, false)
     }
 
-    /// The same with the sockets of Socket.IO servers that form one cluster with the nodes
-    /// (`bus.node_adapter`).
+    /// As [`Self::query`], and includes the sockets of Socket.IO servers in Node (`bus.node_adapter`).
     pub fn query_with_servers(&self, query: Query, time: Duration) -> Gather<QueryAnswer> {
         self.query_cluster(query, time, true)
     }

@@ -147,8 +147,8 @@ pub struct ReceiversCounted {
     pub id: u64,
     /// This node is one of them if it subscribes to the channel; see [`Echoed`].
     pub nodes: usize,
-    /// The subscribers that received the request to servers of a query, which can include nodes; `None` if this is not
-    /// known and nothing more can be awaited.
+    /// The number of subscribers that received the request of a query to servers, some of which may be nodes; `None` if
+    /// it is unknown, so that no response can be awaited.
     pub servers: Option<usize>,
 }
 
@@ -168,7 +168,7 @@ pub enum MessageDialect {
     Foreign,
 }
 
-/// The sockets that a server, which is no Roomwire node, has reported to a query of this node.
+/// The response of a server that is not a Roomwire node to a query of this node.
 #[derive(Debug)]
 pub struct ServerAnswer {
     pub id: u64,
@@ -182,7 +182,7 @@ pub struct RoomsReady {
     pub degraded: bool,
 }
 
-/// The bus delivers to this namespace from now on, or cannot for the time being.
+/// The bus delivers the messages of this namespace from now on, or is down.
 #[derive(Debug, Clone)]
 pub struct NamespaceReady(pub Namespace);
 
@@ -281,8 +281,8 @@ pub enum InterestChange {
     RoomAppeared(Namespace, Room),
     /// The last member left.
     RoomVanished(Namespace, Room),
-    /// A socket is about to be the first of the worker in a namespace. [`NamespaceReady`] follows once the bus delivers to
-    /// it. Sent only if a dialect has channels for every namespace.
+    /// A socket is about to become the worker's first in a namespace. [`NamespaceReady`] follows once the bus delivers
+    /// the messages of the namespace. Sent only if a dialect has channels for every namespace.
     NamespaceAwaited(Namespace),
     /// A socket connected or disconnected. Sent only if a dialect has a channel for every socket or namespace.
     Socket(Namespace, SocketId, SocketPresence),

@@ -20,7 +20,7 @@ struct OpenQuery {
     /// Workers of this node that have not responded.
     workers: usize,
     parties: Parties,
-    /// What servers respond to.
+    /// The query as servers received it; `None` if they did not.
     of_servers: Option<Arc<Query>>,
     servers: Parties,
 }
@@ -51,7 +51,7 @@ impl Queries {
         self.open.remove(&id);
     }
 
-    /// Takes the number of nodes and servers that received the query.
+    /// Records how many nodes and servers received the query; `servers` is `None` if their number is unknown.
     pub fn counted(&mut self, id: u64, nodes: usize, servers: Option<usize>) {
         self.update(id, |query| {
             query.parties.counted(nodes);
@@ -62,7 +62,8 @@ impl Queries {
         });
     }
 
-    /// Handles the answer of a server, or of a node that leaves its sockets to the answer which all nodes give.
+    /// Handles the answer of a server. Nodes respond to the same request too, without sockets: these are in their
+    /// [`Self::node_answered`].
     pub fn server_answered(&mut self, id: u64, sockets: Vec<ServerSocket>) {
         self.update(id, |query| {
             if let Some(of_servers) = &query.of_servers {
@@ -84,7 +85,7 @@ impl Queries {
         });
     }
 
-    /// Handles the answer of another node, which remains missing if it left something out.
+    /// Handles the answer of another node. If it was shortened, the node still counts as missing.
     pub fn node_answered(&mut self, response: QueryResponse) {
         self.update(response.id, |query| {
             query.answers.answer(response.answer);

@@ -1,11 +1,11 @@
-//! Recognizes the entries of streams that a node has added twice.
+//! Recognizes entries that a node has added to a stream twice.
 
 use std::collections::HashMap;
 
 use super::dialect::EntryNumber;
 use crate::bus::link::Channel;
 
-/// Number of processes and streams after which all are forgotten.
+/// Number of pairs of process and stream at which all of them are forgotten.
 const LIMIT: usize = 4096;
 
 /// The newest entry of each process in each stream, whose entries arrive in the order of their numbers.
@@ -15,7 +15,7 @@ pub(super) struct EntryNumbers {
 }
 
 impl EntryNumbers {
-    /// Whether an entry arrived before. If not, it has now.
+    /// Records that an entry has arrived. Returns whether it had arrived before.
     pub(super) fn has_arrived(&mut self, stream: &Channel, entry: EntryNumber) -> bool {
         if self.newest.len() >= LIMIT {
             self.newest.clear();
@@ -39,7 +39,7 @@ mod tests {
         let mut arrives = |stream: usize, sender, number| {
             !numbers.has_arrived(&streams[stream], EntryNumber { sender, number })
         };
-        // What follows a broken connection repeats some entries.
+        // After its connection broke, the process adds some entries again.
         let arrived = [1, 2, 4, 1, 2, 4, 5].map(|number| arrives(0, 7, number));
         assert_eq!(arrived, [true, true, true, false, false, false, true]);
         assert!(arrives(0, 8, 1) && arrives(1, 7, 3));

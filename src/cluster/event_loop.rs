@@ -1,4 +1,4 @@
-//! The events of the link, taken as fast as the shards can apply them.
+//! Receives the events of the link, no faster than the shards can apply them.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -15,7 +15,7 @@ const EVENTS_PER_TURN: usize = 256;
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 
 impl Bridge {
-    /// Begins to take events.
+    /// Begins to receive events.
     pub(super) fn start_events(&mut self, ctx: &mut Context<Self>) {
         if let Some(events) = self.events.take() {
             ctx.spawn(EventLoop { events });
@@ -23,7 +23,7 @@ impl Bridge {
     }
 }
 
-/// Takes events from the link, as fast as the shards can.
+/// Receives events from the link.
 struct EventLoop {
     events: LinkEvents,
 }

@@ -38,7 +38,7 @@ impl Bridge {
         }
     }
 
-    /// Received a marker of this node or another one.
+    /// Handles a marker of this node or another one.
     pub(super) fn on_marker(&mut self, announcement: &Announcement, is_own: bool) {
         if let Some(translator) = &mut self.translator {
             translator.marker(announcement, is_own);

@@ -7,8 +7,8 @@ use super::subscriptions::ChannelChanges;
 use crate::bus::link::Channel;
 use crate::model::{Namespace, WorkerIndex, Workers};
 
-/// Number of calls of [`NamespaceSubscriptions::release`] after which a namespace without sockets is unsubscribed. Calls
-/// (`cluster::publish`) take less time.
+/// Number of calls of [`NamespaceSubscriptions::release`] after which a namespace without sockets is unsubscribed. A
+/// call for acks (`cluster::publish`) ends sooner.
 pub(super) const ROUNDS_TO_RELEASE: u32 = 7;
 
 /// The subscribed namespaces.
@@ -33,8 +33,8 @@ struct NamespaceUse {
 }
 
 impl NamespaceSubscriptions {
-    /// A worker waits until the bus delivers the messages of a namespace. Returns whether it does already; if not,
-    /// [`Self::confirm`] names the worker later.
+    /// Subscribes to a namespace for a worker that waits until the bus delivers its messages. Returns whether the bus
+    /// delivers them already; if not, [`Self::confirm`] returns the worker later.
     pub(super) fn await_delivery(
         &mut self,
         namespace: &Namespace,
@@ -94,7 +94,7 @@ impl NamespaceSubscriptions {
         self.hold(namespace, channels, changes).is_pinned = true;
     }
 
-    /// From now on, namespaces without sockets are released as others.
+    /// Ends all [`Self::pin`]s: pinned namespaces without sockets are released like others from now on.
     pub(super) fn unpin_all(&mut self) {
         for usage in self.namespaces.values_mut() {
             usage.is_pinned = false;
@@ -126,7 +126,8 @@ impl NamespaceSubscriptions {
         usage
     }
 
-    /// The bus has confirmed a subscription. Returns the namespace that it completes, with the workers to notify.
+    /// Records that the bus has confirmed a subscription. If it was the last one of its namespace and workers wait for
+    /// it, returns the namespace and these workers.
     pub(super) fn confirm(&mut self, channel: &Channel) -> Option<(Namespace, Workers)> {
         let namespace = self.unconfirmed.remove(channel)?;
         let usage = self.namespaces.get_mut(&namespace)?;
@@ -135,7 +136,7 @@ impl NamespaceSubscriptions {
         is_awaited.then(|| (namespace, std::mem::take(&mut usage.waiting)))
     }
 
-    /// The bus is away, so no worker waits for it any longer. Returns the namespaces with the workers to notify.
+    /// Ends all waits, because the bus is down. Returns the namespaces with the workers to notify.
     pub(super) fn stop_waiting(&mut self) -> Vec<(Namespace, Workers)> {
         let usages = self.namespaces.iter_mut();
         let waiting = usages.filter(|(_, usage)| !usage.waiting.is_empty());
@@ -144,7 +145,8 @@ impl NamespaceSubscriptions {
             .collect()
     }
 
-    /// The namespaces that had no socket at the last calls, and are no longer subscribed. To be called at intervals.
+    /// Removes the namespaces that had no socket at the last [`ROUNDS_TO_RELEASE`] calls and returns them, to be
+    /// unsubscribed. To be called at intervals.
     pub(super) fn release(&mut self) -> Vec<Namespace> {
         let mut released = Vec::new();
         self.namespaces.retain(|namespace, usage| {

@@ -57,7 +57,7 @@ pub struct BridgeParts {
     pub dialects: Vec<Arc<dyn Dialect>>,
     /// `bus.message_limit`: bytes of the largest message that is published.
     pub message_limit: usize,
-    /// The limits of what waits during an outage.
+    /// The limits of messages that are held during an outage.
     pub spool: SpoolLimits,
     /// `socket.max_depth`: greatest depth of arrays and objects in the JSON of an emit.
     pub max_depth: usize,
@@ -93,7 +93,7 @@ pub struct Bridge {
     pub(super) store: Arc<dyn Store>,
     /// The key of that lease.
     pub(super) translation_key: String,
-    /// Queries that wait for the channels on which servers respond.
+    /// Queries that wait until the channels on which servers respond are subscribed.
     pub(super) pending_queries: PendingQueries,
 }
 
@@ -176,7 +176,7 @@ impl Bridge {
         }
     }
 
-    /// The bus is away: nothing waits for it any longer.
+    /// Ends all waits for subscriptions, because the bus is down.
     fn stop_waiting(&mut self) {
         let waiting = self.subscriber.rooms.stop_waiting();
         self.notify_ready(waiting, true);

@@ -1,4 +1,4 @@
-//! Queries of this node that wait until it receives the responses of servers. Pure bookkeeping.
+//! Queries of this node that wait until the channels on which servers respond are subscribed. Pure bookkeeping.
 
 use crate::bus::link::Outgoing;
 use crate::model::{Namespace, QueryRequest};
@@ -16,12 +16,12 @@ pub(super) struct PendingQuery {
 }
 
 impl PendingQueries {
-    /// Lets a query wait.
+    /// Adds a query that must wait.
     pub(super) fn add(&mut self, query: PendingQuery) {
         self.0.push(query);
     }
 
-    /// The queries that need not wait any more.
+    /// Removes and returns the queries whose namespaces the bus delivers.
     pub(super) fn take_ready(
         &mut self,
         delivers: impl Fn(&Namespace) -> bool,
@@ -30,7 +30,7 @@ impl PendingQueries {
         self.0.extract_if(.., is_ready).collect()
     }
 
-    /// Ends the wait of all queries.
+    /// Removes and returns all queries.
     pub(super) fn take_all(&mut self) -> Vec<PendingQuery> {
         std::mem::take(&mut self.0)
     }

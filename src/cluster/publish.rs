@@ -35,7 +35,7 @@ pub(super) struct Publisher {
     pub(super) sender: u64,
     /// The number of these messages.
     pub(super) sequence: Arc<AtomicU64>,
-    /// What waits until this node reads a stream.
+    /// Holds messages for streams that this node does not read yet.
     pub(super) stream_gate: Rc<RefCell<StreamGate>>,
 }
 
@@ -197,7 +197,7 @@ impl Publisher {
         });
     }
 
-    /// Publishes messages. Resolves to the number of receivers of each.
+    /// Publishes messages, or drops them while Redis is away. Resolves to the number of receivers of each.
     fn count(&self, messages: Vec<Outgoing>) -> JoinAll<Receivers> {
         self.count_published(messages.len());
         let counts = messages.into_iter().map(|message| {
@@ -209,8 +209,8 @@ impl Publisher {
         join_all(counts)
     }
 
-    /// Publishes a query of this node for nodes, and `of_servers` for servers, `None` if these cannot be queried. While Redis
-    /// is away none receives it.
+    /// Publishes a query of this node to nodes, and its messages `of_servers` to servers; `None` if servers cannot be
+    /// queried. While Redis is away nothing is published.
     pub(super) fn publish_query(&self, request: &QueryRequest, of_servers: Option<Vec<Outgoing>>) {
         let id = request.id;
         let Some(shard) = self.directory.shards().get(gather_worker(id)).cloned() else {
@@ -219,7 +219,7 @@ impl Publisher {
         let is_up = self.health.bus() == BusState::Up;
         let (messages, of_servers) = match of_servers {
             of_servers if is_up => (self.encode_fitting(&Outbound::Query(request)), of_servers),
-            // Where there are no servers, none is missing.
+            // Without messages for servers, no server is missing.
             of_servers => (Vec::new(), of_servers.filter(Vec::is_empty)),
         };
         let is_countable = of_servers.is_some();
@@ -236,7 +236,8 @@ impl Publisher {
         });
     }
 
-    /// The messages of a query for servers in their dialects; `None` if one of them cannot be published or counted.
+    /// The messages that query servers, in all foreign dialects; `None` if one cannot be published or its receivers
+    /// cannot be counted.
     pub(super) fn query_of_servers(&self, request: &QueryRequest) -> Option<Vec<Outgoing>> {
         let mut all = Vec::new();
         for dialect in self.dialects.iter().skip(1) {

@@ -37,7 +37,7 @@ impl Handler<PublishQuery> for Bridge {
 }
 
 impl Bridge {
-    /// Publishes the queries that need not wait any more: the bus has confirmed subscriptions.
+    /// Publishes the queries whose namespaces the bus delivers now.
     pub(super) fn publish_ready_queries(&mut self) {
         let namespaces = &self.subscriber.namespaces;
         let delivers = |namespace: &Namespace| namespaces.delivers(namespace);
@@ -46,7 +46,7 @@ impl Bridge {
         }
     }
 
-    /// Ends the wait of all queries: the bus is down.
+    /// Publishes all queries that wait, because the bus is down.
     pub(super) fn publish_pending_queries(&mut self) {
         for query in self.pending_queries.take_all() {
             self.publish_pending(query);

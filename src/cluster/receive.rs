@@ -46,7 +46,7 @@ pub(super) struct Receiver {
     pub(super) server_events: Option<ServerSideEventHandler>,
     /// Emits of foreign members on their way to the shards.
     pub(super) reach: ReachCounts,
-    /// The entries of nodes that arrived.
+    /// The numbers of the stream entries that have arrived.
     pub(super) entry_numbers: EntryNumbers,
     /// Commands for the shards, until the events at hand are handled.
     pub(super) pending_dispatches: PendingDispatches,
@@ -165,7 +165,7 @@ impl Receiver {
         }
     }
 
-    /// Collects a command that was read from a stream, unless it arrived before.
+    /// Collects a command that was read from a stream, unless it is a duplicate.
     fn dispatch_streamed(
         &mut self,
         stream: &Channel,
@@ -189,8 +189,8 @@ impl Receiver {
         self.dispatch_logged(command, position, is_own, context);
     }
 
-    /// Collects a command that has a place in an order, such as a logged emit, for the shards it may concern. This node may
-    /// have published it (`is_own`), and then delivers it like the other nodes.
+    /// Collects a command that all nodes deliver in one order, such as a logged emit, for the shards it may concern.
+    /// `is_own`: this node published it.
     pub(super) fn dispatch_logged(
         &mut self,
         command: Command,
@@ -201,8 +201,8 @@ impl Receiver {
         if !is_own {
             self.observe(&command);
         }
-        // The joins that were dispatched before may not have been reported to the bridge yet. Those of others are counted
-        // (`pending_joins`).
+        // Joins of this node that were applied before may not have been reported to the bridge yet, so the room
+        // subscriptions can be incomplete. Joins of other nodes are counted (`pending_joins`).
         let is_for_all = is_own && position.is_some_and(|position| position.is_of_stream());
         let targets = match is_for_all {
             true => None,

@@ -1,5 +1,5 @@
-//! Publishes responses of this node to other members. One that is over `bus.message_limit` is published without what
-//! does not fit, because the member would wait for it until its time limit.
+//! Publishes responses of this node to other members. A response over `bus.message_limit` is shortened instead of
+//! dropped, because the member would otherwise wait for it until its timeout.
 
 use log::warn;
 
@@ -9,9 +9,9 @@ use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
 use crate::model::{AckReply, AckToken, Payload, QueryAnswer, QueryResponse, ReplyTo};
 
-/// The ack in the place of one that is too large.
+/// The ack that replaces one that is too large.
 const EMPTY_ACK: &str = "[]";
-/// The answer to an event for servers in the place of one that is too large.
+/// The answer to an event for servers that replaces one that is too large.
 const EMPTY_ANSWER: &str = "null";
 
 /// A response and its recipient.
@@ -26,14 +26,14 @@ enum BusResponse<'a> {
         reply_to: &'a ReplyTo,
         answer: &'a str,
     },
-    /// A short one.
+    /// A response of a few bytes, which is always within the limit.
     Short {
         recipient: &'a ReplyTo,
         outbound: Outbound<'a>,
     },
 }
 
-/// The message is over `bus.message_limit`, or a part of it exceeds what its format can carry.
+/// The message is over `bus.message_limit`, or a part of it exceeds the limits of its format.
 struct Oversized {
     /// Bytes of the message, if it can be encoded.
     bytes: Option<usize>,
@@ -66,10 +66,10 @@ impl BusResponse<'_> {
         }
     }
 
-    /// The response without what does not fit into `limit` bytes; `None` if nothing can be left out.
+    /// A shorter response, which may still exceed `limit` bytes; `None` if nothing more can be left out.
     fn shortened(self, oversized: &Oversized, limit: usize) -> Option<Self> {
         let shorten = |answer: QueryAnswer| match oversized.bytes {
-            // Items differ in size.
+            // 10% less than the average size of items suggests, because they differ in size.
             Some(bytes) => answer.shortened(limit / 10 * 9, bytes),
             None => answer.shortened(1, 2),
         };
@@ -120,8 +120,8 @@ impl Publisher {
         self.respond(BusResponse::ForeignAnswer { reply_to, answer });
     }
 
-    /// Responds to a query that a node of the cluster sent to servers. It has the sockets of this node from its query in the
-    /// first dialect.
+    /// Responds without sockets to a query that a node of the cluster sent to servers. That node receives the sockets
+    /// of this one in response to its query in the first dialect.
     pub(super) fn publish_no_sockets(&self, reply_to: &ReplyTo) {
         let answer = QueryAnswer::Details {
             total: 0,
@@ -131,7 +131,7 @@ impl Publisher {
         self.publish_foreign_answer(reply_to, answer);
     }
 
-    /// Reports to a foreign member that a change which it requested is made.
+    /// Reports to a foreign member that the change which it requested is complete.
     pub(super) fn publish_foreign_change_done(&self, reply_to: &ReplyTo) {
         self.respond(BusResponse::Short {
             recipient: reply_to,
@@ -144,7 +144,7 @@ impl Publisher {
         self.respond(BusResponse::ServerEventAnswer { reply_to, answer });
     }
 
-    /// Publishes a response, or what fits of it.
+    /// Publishes a response, shortened if it is too large.
     fn respond(&self, response: BusResponse<'_>) {
         let Err(oversized) = self.try_respond(&response) else {
             return;

@@ -1,4 +1,4 @@
-//! Messages for streams that this node does not read yet, and so would not receive itself.
+//! Holds messages for streams that this node does not read yet: it would not receive them itself.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use super::dialect::Dialect;
 use crate::bus::link::{Channel, Outgoing};
 use crate::bus::spool::{Spool, SpoolLimits};
 
-/// Holds messages until the bus confirms that the node reads their stream, with the limits of an outage: that takes long
-/// only if Redis is away when the node starts.
+/// Holds messages until the bus confirms the subscription to their stream. The limits of an outage apply, because this
+/// takes long only if Redis is away when the node starts.
 pub(super) struct StreamGate {
-    /// The streams that have never been confirmed.
+    /// The streams whose subscription has not been confirmed yet.
     unread: HashSet<Channel>,
     waiting: Spool<Outgoing>,
     limits: SpoolLimits,
 }
 
 impl StreamGate {
-    /// Waits for the channels that these dialects are always subscribed to.
+    /// A gate for the channels that these dialects always subscribe to, streams among them.
     pub(super) fn new<'a>(
         dialects: impl IntoIterator<Item = &'a dyn Dialect>,
         limits: SpoolLimits,
@@ -31,7 +31,7 @@ impl StreamGate {
         }
     }
 
-    /// Takes the messages that must wait out of `messages`.
+    /// Moves the messages that must wait from `messages` into the gate.
     pub(super) fn hold_back(&mut self, messages: &mut Vec<Outgoing>, now: Instant) {
         if self.unread.is_empty() {
             return;
@@ -42,7 +42,8 @@ impl StreamGate {
         }
     }
 
-    /// The bus confirmed subscriptions. Returns the messages that need not wait any longer, and how many were dropped.
+    /// Records that the bus has confirmed subscriptions. Returns the messages that need not wait any longer, and the
+    /// number of messages dropped by the limits.
     pub(super) fn confirmed(&mut self, channels: &[Channel], now: Instant) -> (Vec<Outgoing>, u64) {
         let before = self.unread.len();
         self.unread.retain(|stream| !channels.contains(stream));

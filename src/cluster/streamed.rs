@@ -1,4 +1,4 @@
-//! Publishes commands of shared namespaces, whose order is that of a stream (docs/bus.md#shared-sessions).
+//! Publishes commands of namespaces with shared sessions through their streams (docs/bus.md#shared-sessions).
 
 use std::sync::atomic::Ordering;
 
@@ -13,15 +13,15 @@ use crate::metrics::labels::BusDrop;
 use crate::model::Command;
 
 impl Publisher {
-    /// A change of the rooms of a shared namespace, which this node has made already, takes its place among the events in
-    /// the stream.
+    /// `Logs::Stream` for a change of rooms or connections in a shared namespace. This node has applied it already;
+    /// other nodes apply it in its place among the events of the stream.
     pub(super) fn stream_of_change(&self, command: &Command) -> Option<Logs> {
         let history = self.directory.history()?;
         let is_change = !matches!(command, Command::Emit(_));
         (is_change && history.is_shared(command.namespace())).then_some(Logs::Stream)
     }
 
-    /// The bus confirmed subscriptions: what waited until this node reads a stream is published.
+    /// Publishes the messages that waited for these subscriptions, which the bus has confirmed.
     pub(super) fn publish_waiting(&self, confirmed: &[Channel]) {
         let mut gate = self.stream_gate.borrow_mut();
         let (messages, dropped) = gate.confirmed(confirmed, Instant::now());
@@ -30,8 +30,8 @@ impl Publisher {
         self.publish(messages);
     }
 
-    /// Publishes a command of a namespace that has the order of a stream: the nodes receive it from there, this one
-    /// included, and programs that use other foreign dialects as usual.
+    /// Publishes a command of a shared namespace. All nodes, this one included, receive it from the stream; programs
+    /// with other foreign dialects receive it as usual.
     pub(super) fn publish_in_stream(&self, command: &Command) {
         let number = EntryNumber {
             sender: self.sender,

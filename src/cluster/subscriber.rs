@@ -21,7 +21,7 @@ pub(super) struct Subscriber {
     pub(super) rooms: RoomSubscriptions,
 }
 
-/// What the bus delivers already.
+/// The awaited rooms and namespaces whose messages the bus delivers already.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
     pub(super) rooms: Vec<RoomName>,
@@ -51,7 +51,8 @@ impl Subscriber {
         self.link.subscribe(channels.collect());
     }
 
-    /// Follows changes of the rooms of a worker. Returns what the bus delivers already of that which the worker waits for.
+    /// Follows changes of the rooms and sockets of a worker. Of the rooms and namespaces for which the worker waits,
+    /// returns those that the bus delivers already.
     pub(super) fn follow(
         &mut self,
         worker: WorkerIndex,

@@ -192,8 +192,8 @@ impl Shard {
         self.state.borrow().rooms.joined(key)
     }
 
-    /// The position of the newest logged event that was delivered on this worker: in the order that a namespace has, which
-    /// is that of its stream if it is shared, otherwise that of the logs of rooms.
+    /// The position of the newest logged event that this worker has delivered: of the namespace's stream if its
+    /// sessions are shared, otherwise of the logs of rooms.
     pub fn newest_position(&self, namespace: &Namespace) -> Option<Position> {
         let history = self.directory.history();
         let newest = &self.state.borrow().newest;

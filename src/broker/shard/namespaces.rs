@@ -1,4 +1,4 @@
-//! Namespaces that the bus delivers to before they have a socket on this worker.
+//! Subscribes to a namespace before its first socket on this worker is connected.
 
 use hashbrown::hash_map::Entry;
 use tokio::sync::oneshot;
@@ -8,8 +8,9 @@ use crate::broker::messages::{Interest, InterestChange};
 use crate::model::Namespace;
 
 impl Shard {
-    /// Subscribes to a namespace that a socket is about to connect to. The receiver fires when the bus delivers to it, or
-    /// is down; `None` if it does already. It then does for long enough to register the socket.
+    /// Subscribes to a namespace that a socket is about to connect to. The receiver fires once the bus delivers the
+    /// messages of the namespace, or is down; `None` if nothing has to be awaited. The subscription then lasts long
+    /// enough to register the socket.
     pub fn await_namespace(&self, namespace: &Namespace) -> Option<oneshot::Receiver<()>> {
         let bus = self.directory.bus().filter(|bus| bus.has_namespaces)?;
         let mut state = self.state.borrow_mut();

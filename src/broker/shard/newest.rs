@@ -1,4 +1,4 @@
-//! How far a worker is in the order of logged events.
+//! The newest logged events that a worker has delivered.
 
 use crate::model::{Namespace, Position};
 
@@ -11,7 +11,7 @@ pub struct NewestPositions {
 }
 
 impl NewestPositions {
-    /// Notes that an event was applied. Those that were missed may be older than others.
+    /// Records that an event was applied. Replayed events can be older than the newest one.
     pub fn note(&mut self, namespace: &Namespace, position: Position) {
         if !position.is_of_stream() {
             advance(self.of_logs.get_or_insert(position), position);

@@ -43,7 +43,7 @@ pub struct State {
     pub lanes: Lanes,
     pub acks: Acks,
     pub joins: Joins,
-    /// Sockets that wait until the bus delivers to their namespace.
+    /// Sockets that wait until the bus delivers the messages of their namespace.
     pub awaited_namespaces: HashMap<Namespace, Vec<oneshot::Sender<()>>>,
     pub calls: Calls,
     pub queries: Queries,

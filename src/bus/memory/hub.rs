@@ -65,12 +65,13 @@ impl Hub {
         self.state().faults.insert((from, to), faults);
     }
 
-    /// From now on each member receives all messages in the order in which they are published, as from one server of Redis.
+    /// From now on all members receive all messages in one order, that of their publication, as from a single Redis
+    /// server.
     pub fn keep_common_order(&self) {
         self.state().is_in_common_order = true;
     }
 
-    /// The connected members that have subscribed to a channel by its name.
+    /// The connected members that have subscribed to a channel by name, not by a pattern.
     pub fn subscribers(&self, channel: &Channel) -> Vec<MemberId> {
         let state = self.state();
         let members = state.members.iter();
@@ -197,13 +198,14 @@ impl Hub {
         self.state().logs.observe(observer);
     }
 
-    /// Makes a channel a stream, before members subscribe to it: its messages are entries, which are kept and get ids.
-    /// Members read them in one order, and after an interruption those that they have not read.
+    /// Makes a channel a stream: its messages become entries with ids and are kept. Members read them in one order, and
+    /// after an interruption continue with the first one that they have not read. To be called before members subscribe
+    /// to the channel.
     pub fn add_stream(&self, stream: Channel) {
         self.state().streams.add(stream);
     }
 
-    /// The entries of a stream, with their ids.
+    /// The encoded entries of a stream, with their ids.
     pub fn entries(&self, stream: &Channel) -> Vec<Bytes> {
         self.state().streams.entries(stream).to_vec()
     }

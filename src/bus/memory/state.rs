@@ -36,9 +36,9 @@ pub(super) struct State {
     /// When the last logged message reaches a member: a server delivers these in the order of its logs, and what a member
     /// publishes to itself, such as a fence, after those that were published before.
     pub(super) last_logged: HashMap<MemberId, Instant>,
-    /// Whether each member receives all messages in the order in which they were published, whoever published them.
+    /// Whether all members receive all messages in one order, that of their publication.
     pub(super) is_in_common_order: bool,
-    /// When the last message on its way reaches a member, with a common order.
+    /// With a common order: when the last message in transit reaches the member.
     pub(super) last_received: HashMap<MemberId, Instant>,
     pub(super) sequence: u64,
     pub(super) random: u64,
@@ -52,7 +52,7 @@ pub(super) struct Member {
     pub(super) events: LinkEventSender,
     pub(super) channels: BTreeSet<Channel>,
     pub(super) patterns: BTreeSet<Channel>,
-    /// Number of entries of each stream that it has read or will not read.
+    /// By stream, the number of the last entry that it has read, or that was there when it subscribed.
     pub(super) read: BTreeMap<Channel, usize>,
     pub(super) spool: Spool<Outgoing>,
     pub(super) cut: bool,
@@ -70,13 +70,14 @@ pub(super) struct Frozen {
     pub(super) published: Vec<Outgoing>,
 }
 
-/// A message on its way to a member, which the server sends for each of the subscriptions that matched when it was published.
+/// A message in transit to a member. The member receives it once for each of its subscriptions that matched when it was
+/// published.
 #[derive(Debug)]
 pub(super) struct RoutedMessage {
     pub(super) message: Outgoing,
-    /// Whether the member had subscribed to the channel by its name.
+    /// Whether the member had subscribed to the channel by name.
     pub(super) by_name: bool,
-    /// The number of its patterns that matched.
+    /// Number of the member's patterns that matched.
     pub(super) by_pattern: usize,
 }
 
@@ -156,7 +157,7 @@ impl State {
 }
 
 impl Member {
-    /// Reads the streams among `channels` that it does not read yet from their ends on.
+    /// Begins to read the streams among `channels` at their ends, unless the member reads them already.
     pub(super) fn begin_streams(&mut self, channels: &[Channel], streams: &HubStreams) {
         for stream in channels.iter().filter(|channel| streams.contains(channel)) {
             let length = streams.entries(stream).len();
@@ -164,7 +165,7 @@ impl Member {
         }
     }
 
-    /// Delivers the entries of a stream up to a number that it has not read yet.
+    /// Delivers the unread entries of a stream up to entry number `last`.
     pub(super) fn read_stream(&mut self, stream: &Channel, streams: &HubStreams, last: usize) {
         let Some(read) = self.read.get_mut(stream).filter(|_| !self.cut) else {
             return;

@@ -1,4 +1,5 @@
-//! The streams of a hub: channels whose messages are kept with ids, and read again by members that were disconnected.
+//! The streams of a hub: channels whose messages are kept with ids, so that a member can read what it missed while it
+//! was disconnected.
 
 use std::collections::HashMap;
 
@@ -26,8 +27,8 @@ impl HubStreams {
         self.streams.contains_key(channel)
     }
 
-    /// Appends a message if its channel is a stream, and gives it the id of its entry, whose second part is its number,
-    /// from 1 on.
+    /// If the channel of a message is a stream, appends the message and adds the id of its entry: its second part is
+    /// the number of the entry, from 1.
     pub(super) fn append(&mut self, message: Outgoing) -> Outgoing {
         let Some(entries) = self.streams.get_mut(&message.channel) else {
             return message;

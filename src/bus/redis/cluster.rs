@@ -103,8 +103,8 @@ impl Cluster {
         self.inner.state().publish(batch);
     }
 
-    /// Publishes a message. Redis counts the receivers of a plain channel at one server only, so each master is requested
-    /// to count its own.
+    /// Publishes a message and counts its receivers. `PUBLISH` on a plain channel counts only those of one server, so
+    /// every master is also queried for its number of subscribers.
     pub(super) fn publish_counted(&self, message: Outgoing) -> Receivers {
         let state = self.inner.state();
         let is_sharded = self.inner.common.is_sharded(message.channel.as_str());

@@ -337,7 +337,7 @@ fn report_lost(events: &LinkEventSender, logs: Vec<LogName>) {
     }
 }
 
-/// The number of receivers in a response, or of subscribers after the name of their channel.
+/// The number in a response to `PUBLISH`, or in one to `PUBSUB NUMSUB`, where it follows the name of the channel.
 fn receivers(response: Value) -> u64 {
     match response {
         Value::Int(receivers) => u64::try_from(receivers).unwrap_or(0),
@@ -347,7 +347,8 @@ fn receivers(response: Value) -> u64 {
     }
 }
 
-/// Reports the number of subscribers at this server. If Redis rejects the request, as many as nobody waits for.
+/// Reports the number of subscribers at this server; if Redis rejects the request, a number that is never reached, so
+/// that the call or query ends by its timeout.
 fn count_subscribers(queued: QueuedMessage, outcome: RedisResult<Value>) {
     let subscribers = outcome.map_or_else(
         |error| {

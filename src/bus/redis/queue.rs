@@ -15,7 +15,7 @@ use crate::history::LogName;
 pub(super) struct QueuedMessage {
     pub(super) message: Outgoing,
     pub(super) count: Option<oneshot::Sender<Result<u64, LinkDown>>>,
-    /// The server counts the subscribers of the channel, and nothing is published.
+    /// Only the subscribers of the channel are counted; nothing is published.
     pub(super) is_count_alone: bool,
 }
 
@@ -25,7 +25,7 @@ impl AsRef<Outgoing> for QueuedMessage {
     }
 }
 
-/// Receives the number of receivers of a message.
+/// Yields the number of receivers of a message.
 pub(super) type CountReceiver = oneshot::Receiver<Result<u64, LinkDown>>;
 
 /// Messages taken for one pipeline, with the times they were queued.
@@ -151,8 +151,8 @@ impl PublishQueue {
         self.changed.notify_one();
     }
 
-    /// Removes the messages for which `leaves` returns true; returns them in order. Requests for a number of subscribers
-    /// concern this server alone and stay.
+    /// Removes the messages for which `leaves` returns true and returns them in order. Requests for a number of
+    /// subscribers stay: they are for this server.
     pub(super) fn extract(&self, leaves: impl Fn(&Outgoing) -> bool) -> Batch {
         let mut state = self.state();
         let all = state.queued.take(usize::MAX);

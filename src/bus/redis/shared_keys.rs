@@ -1,4 +1,5 @@
-//! Shared keys and streams in Redis ([`SharedStore`]). The mark beside a key is `<generation> <SHA-1 of the value>`.
+//! Shared keys and streams in Redis ([`SharedStore`]). The mark of a key has the value `<generation> <SHA-1 of the
+//! key's value>`.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::slots::beside;
 use super::store::RedisStore;
 use crate::store::{FIRST_FIELD, SharedEntry, SharedStore, StoreFuture};
 
-/// Of the name of a mark.
+/// Suffix of the name of a mark.
 const MARK: &str = ":roomwire";
 
 /// Common to the scripts of shared keys. KEYS: key, mark.
@@ -34,8 +35,8 @@ if not is_ours or generation > tonumber(ARGV[2]) then return 0 end
 set(ARGV[1], ARGV[2], ARGV[3])
 return 1";
 
-/// Generations are the time in microseconds, so that they increase after the mark has expired. ARGV: value, the value that
-/// it replaces, lifetime in milliseconds. Returns the generation as text.
+/// Generations are Unix times in microseconds, so that they still increase after a mark has expired. ARGV: new value,
+/// value to replace, lifetime in milliseconds. Returns the generation as text.
 const CLAIM: &str = "
 if is_ours and held == ARGV[1] then return string.format('%.0f', generation) end
 if held ~= ARGV[2] then return false end
@@ -44,14 +45,14 @@ local claimed = string.format('%.0f', math.max(generation + 1, time[1] * 1000000
 set(ARGV[1], claimed, ARGV[3])
 return claimed";
 
-/// The mark remains. ARGV: generation, lifetime in milliseconds.
+/// Keeps the mark, so that earlier holders cannot set the key again. ARGV: generation, lifetime in milliseconds.
 const REMOVE: &str = "
 if not is_ours or generation > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1] .. ' -', 'PX', ARGV[2])
 return 1";
 
-/// The id of the last entry of a stream. KEYS: stream. ARGV: the field of its first entry.
+/// The id of the last entry of a stream. Adds one to an empty stream. KEYS: stream. ARGV: the field of the added entry.
 const END: &str = "local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 if last[1] then return last[1][1] end
 return redis.call('XADD', KEYS[1], '*', ARGV[1], '')";

@@ -17,14 +17,14 @@ pub(super) fn slot(name: &[u8]) -> u16 {
     CRC.checksum(hash_tag(name).unwrap_or(name)) % SLOTS
 }
 
-/// The part of a name that decides its slot alone.
+/// The part of a name that determines its slot, if it has braces.
 fn hash_tag(name: &[u8]) -> Option<&[u8]> {
     let open = name.iter().position(|byte| *byte == b'{')? + 1;
     let length = name[open..].iter().position(|byte| *byte == b'}')?;
     (length > 0).then(|| &name[open..open + length])
 }
 
-/// The name of a key beside another one, in the same slot. That has a hash tag or no braces.
+/// The name of another key in the slot of `key`. `key` has a hash tag or no braces.
 pub(super) fn beside(key: &str, suffix: &str) -> String {
     match hash_tag(key.as_bytes()) {
         Some(_) => format!("{key}{suffix}"),

@@ -84,8 +84,8 @@ pub trait Dialect: Send + Sync {
     /// The message is too large, or the dialect cannot express it.
     fn encode(&self, outbound: &Outbound<'_>) -> Result<Vec<Outgoing>, EncodeError>;
 
-    /// Encodes a command that the nodes of the cluster receive in this dialect alone ([`Inbound::Streamed`]), because its
-    /// namespace has the order of a stream. `None` if the dialect has no streams.
+    /// Encodes a command that the nodes of the cluster receive from the stream of its namespace alone, as
+    /// [`Inbound::Streamed`]. `None` if the dialect has no streams.
     fn encode_in_stream(
         &self,
         _command: &Command,
@@ -139,12 +139,12 @@ pub enum Inbound {
         reply_to: ReplyTo,
         query: Query,
     },
-    /// Such a query of another node of the cluster, which it also published in the first dialect. As the bus counts this node
-    /// among the receivers, it responds without sockets.
+    /// A query of another node of the cluster, which it also published in the first dialect. The bus counts this node
+    /// among the receivers, so it must respond, without sockets.
     QueryOfNode {
         reply_to: ReplyTo,
     },
-    /// The sockets that a foreign member has reported to a query of this node.
+    /// The response of a foreign member to a query of this node.
     ServerSockets {
         /// [`QueryRequest::id`].
         id: u64,
@@ -163,7 +163,7 @@ pub enum Inbound {
     },
     /// An emit with its position in logs, of this node or another one.
     Logged(LoggedEmit),
-    /// A command that has its place in the order of a stream.
+    /// A command that was read from a stream.
     Streamed(StreamedCommand),
     Reply(AckReply),
     Query(QueryRequest),
@@ -204,20 +204,21 @@ pub struct LoggedEmit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamedCommand {
     pub command: Command,
-    /// The position of an emit that can be read from the stream again. `None` also where sessions are not shared.
+    /// The position of an emit that sessions can recover from the stream; `None` for other commands, and where sessions
+    /// are not shared.
     pub position: Option<Position>,
     pub sender: StreamSender,
-    /// Of an entry of a node.
+    /// Set if a node added the entry.
     pub number: Option<EntryNumber>,
 }
 
-/// Identifies an entry that a node adds to a stream. An entry is added twice if the connection to Redis broke before its
-/// response arrived.
+/// Identifies an entry that a node adds to a stream, so that duplicates are recognized: an entry can be added twice if
+/// the connection to Redis breaks before the response arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryNumber {
     /// A random number of the process.
     pub sender: u64,
-    /// Increases with each entry of the process.
+    /// Greater than the number of every earlier entry of the process.
     pub number: u64,
 }
 
@@ -228,7 +229,7 @@ impl fmt::Display for EntryNumber {
 }
 
 impl EntryNumber {
-    /// Parses the text of [`Self::fmt`]; `None` if it is another one.
+    /// Parses what [`fmt::Display`] writes; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (sender, number) = text.split_once('-')?;
         Some(Self {
@@ -269,8 +270,8 @@ pub enum Outbound<'a> {
         reply_to: &'a ReplyTo,
         answer: &'a str,
     },
-    /// Published by the first dialect for nodes, and by dialects whose members can report sockets
-    /// ([`Inbound::ServerSockets`]), each of which responds once. Those must count receivers
+    /// Published by the first dialect for nodes, and by dialects whose members report sockets
+    /// ([`Inbound::ServerSockets`]); each member responds once. These dialects must count receivers
     /// ([`Dialect::counts_receivers`]).
     Query(&'a QueryRequest),
     /// Published by the first dialect only.

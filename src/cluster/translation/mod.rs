@@ -68,13 +68,13 @@ pub(super) struct Translator {
     /// The channels that are subscribed to by name and whose messages are translated.
     always: HashSet<Channel>,
     patterns: Vec<Channel>,
-    /// The dialects without patterns: everything that arrives by name is translated.
+    /// The dialects without patterns, whose messages arrive on channels that are subscribed to by name. All of them are
+    /// translated.
     by_name: Vec<DialectId>,
     /// Whether the node must subscribe to namespaces by name.
     needs_namespaces: bool,
     namespaces: TranslatedNamespaces,
-    /// Whether the link has been requested to subscribe to the patterns and the configured namespaces, and those of their
-    /// channels that the bus has not confirmed.
+    /// The requested channels and patterns that the bus has not confirmed yet; `None` before they are requested.
     subscription: Option<HashSet<Channel>>,
     resign: Arc<Notify>,
 }
@@ -151,7 +151,7 @@ impl Translator {
                 }
             }
             unconfirmed.extend(channels.iter().cloned());
-            // Those that are subscribed already are confirmed as well.
+            // The bus also confirms channels that were subscribed before.
             self.parts.link.subscribe(channels);
         }
         unconfirmed
@@ -305,7 +305,7 @@ impl Translator {
         }
     }
 
-    /// A foreign program uses a namespace.
+    /// Records that a foreign program uses a namespace.
     fn note_namespace(&mut self, namespace: &Namespace) {
         if self.needs_namespaces {
             self.namespaces.note(namespace);

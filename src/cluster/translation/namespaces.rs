@@ -1,25 +1,25 @@
 //! The namespaces that the translating node subscribes to by name.
 //!
-//! There are no patterns for sharded channels, and servers in Node count those that subscribe by name. So the node
+//! Sharded channels have no patterns, and a subscription to every possible namespace is impossible. So the node
 //! subscribes to the namespaces that its configuration names and those in which foreign programs publish.
 
 use hashbrown::HashSet;
 
 use crate::model::Namespace;
 
-/// Number of namespaces, so that a foreign program that invents names cannot exhaust the memory of the node.
+/// Maximum number of namespaces, so that a foreign program that invents names cannot exhaust the memory of the node.
 const LIMIT: usize = 1024;
 
 /// The namespaces of one node.
 #[derive(Debug, Default)]
 pub(super) struct TranslatedNamespaces {
     known: HashSet<Namespace>,
-    /// Those that are not subscribed yet.
+    /// Namespaces that are not subscribed yet.
     due: Vec<Namespace>,
 }
 
 impl TranslatedNamespaces {
-    /// The node subscribes to a namespace.
+    /// Records that the node must subscribe to a namespace.
     pub(super) fn note(&mut self, namespace: &Namespace) {
         if !self.known.contains(namespace) && self.known.len() < LIMIT {
             self.known.insert(namespace.clone());
@@ -27,12 +27,12 @@ impl TranslatedNamespaces {
         }
     }
 
-    /// Those to subscribe to now.
+    /// Removes and returns the namespaces to subscribe to.
     pub(super) fn take_due(&mut self) -> Vec<Namespace> {
         std::mem::take(&mut self.due)
     }
 
-    /// The node no longer translates.
+    /// Forgets all namespaces, because the node no longer translates.
     pub(super) fn clear(&mut self) {
         self.known.clear();
         self.due.clear();

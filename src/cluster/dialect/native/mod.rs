@@ -57,7 +57,7 @@ const VOLATILE: u8 = 1;
 const WITH_ACK: u8 = 2;
 /// Flag of a disconnect: it closes the whole connection.
 const CLOSE: u8 = 1;
-/// Flag of a query response: the node left out what did not fit.
+/// Flag of a query response: items were left out to keep it within `bus.message_limit`.
 const SHORTENED: u8 = 1;
 
 const REPLY_TO_NODE: u8 = 0;

@@ -1,4 +1,4 @@
-//! Sockets of servers in their responses to queries of this node.
+//! Decodes the sockets in responses of servers to queries of this node.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::{Room, ServerSocket};
 
-/// A socket as servers report it, or its id alone. Everything else of it is skipped.
+/// A socket as servers report it, or only its id. All other members are skipped.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ReportedSocket<'a> {

@@ -214,12 +214,13 @@ impl PubSubDialect {
         Some(outgoing(channel, message.into(), true))
     }
 
-    /// The id of a request for the acks of a call, or the results of a query, of this node. Other nodes receive the responses too.
+    /// The id of a request for the acks of a call or the results of a query of this node. It names the node, because
+    /// other nodes receive the responses too.
     fn request_id(&self, call: u64) -> String {
         format!("{}:{}", self.members.uid, members::request_id(call))
     }
 
-    /// The call or query of this node that an id was given to.
+    /// The call or query of this node to which a request id belongs.
     fn call_of(&self, request: &str) -> Option<u64> {
         let call = request.strip_prefix(self.members.uid.as_str())?;
         members::call_of(call.strip_prefix(':')?)

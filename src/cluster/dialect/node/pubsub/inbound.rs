@@ -1,4 +1,4 @@
-//! What requests of servers mean for this node.
+//! Converts requests of servers to what this node executes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::cluster::dialect::Inbound;
 use crate::cluster::dialect::node::requester::Requester;
 use crate::model::{AckToken, Emit, Query, Selector};
 
-/// Where the responses to an emit of a server go. The server identifies the emit by the request alone.
+/// The token with which acks are returned to a server. The server identifies its emit by the request id alone.
 pub(super) fn token(requester: &Requester) -> AckToken {
     AckToken {
         reply_to: requester.to_reply_to(DIALECT),

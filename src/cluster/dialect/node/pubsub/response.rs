@@ -1,4 +1,5 @@
-//! Decodes responses of servers to emits and queries of this node. All servers receive the responses to all others.
+//! Decodes responses of servers to emits and queries of this node. Every server receives the responses to the requests
+//! of all others.
 
 use bytes::Bytes;
 use serde::Deserialize;

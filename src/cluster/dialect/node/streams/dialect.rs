@@ -23,8 +23,8 @@ use crate::model::base64::{BASE64, decode_lenient};
 use crate::model::{Command, ConflationKey, DialectId, Emit, Namespace, NodeId, Position};
 use base64::Engine;
 
-/// The field of an entry that nodes of the cluster receive from the stream alone, with its number. Entries of nodes without it repeat what
-/// the first dialect carries. Servers ignore fields that they do not know.
+/// The field with the number of an entry that nodes receive from the stream alone. Entries of nodes without this field
+/// repeat messages of the first dialect. Servers ignore unknown fields.
 const STREAMED: &str = "roomwire";
 /// The field with the conflation key of an event.
 const CONFLATE: &str = "conflate";
@@ -131,7 +131,8 @@ impl StreamsDialect {
         }
     }
 
-    /// The effect of a message on this node, with its place in the order of the stream where that matters.
+    /// Converts an entry to what this node executes: commands that have a place in the order of the stream become
+    /// [`Inbound::Streamed`].
     fn in_order(
         &self,
         entry: &Entry,
@@ -151,13 +152,13 @@ impl StreamsDialect {
                 emit.conflate = field(entry, CONFLATE).map(conflation_key).transpose()?;
                 Command::Emit(emit)
             }
-            // A server appends no position to volatile events either.
+            // Servers append no position to volatile events either.
             MessageBody::Emit {
                 emit,
                 request: None,
                 ..
             } if position.is_some() && !emit.volatile => Command::Emit(emit),
-            // This node made the change when it published it.
+            // A change of this node was applied before it was published.
             MessageBody::Change(change) if sender == StreamSender::OtherNode => change,
             body => return Ok(self.exchange.inbound(ClusterMessage { body, ..message })),
         };
@@ -181,7 +182,8 @@ impl StreamsDialect {
         Ok(self.exchange.inbound(message))
     }
 
-    /// A message as an entry of the stream of its namespace, with more fields than those that servers read.
+    /// A message as an entry of the stream of its namespace. `more` has the names and values of fields that only nodes
+    /// read.
     fn to_entry(&self, publication: &Publication, more: &[&str]) -> (Channel, Bytes) {
         let Publication {
             data, namespace, ..
@@ -217,7 +219,7 @@ fn field<'a>(entry: &'a Entry, name: &str) -> Option<&'a Bytes> {
     found.map(|(_, value)| value)
 }
 
-/// The same as text; empty if the field is missing.
+/// The value of a field as text; empty if the field is missing.
 fn text<'a>(entry: &'a Entry, name: &'static str) -> Result<&'a str, MalformedClusterMessage> {
     let value = field(entry, name).map_or(&[][..], |value| value);
     std::str::from_utf8(value).map_err(|_| MalformedClusterMessage::Field(name))
