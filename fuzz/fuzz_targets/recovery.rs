@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let encoded = BASE64_STANDARD.encode(input);
     for value in [input, encoded.as_bytes()] {
         if let Ok(NodeRecord { record, .. }) = NodeRecord::decode(value, &Namespace::main()) {
-            let written = NodeRecord::encode(&record, Pid::random_of_node(&OsRandom));
+            let written = NodeRecord::encode(&record, Pid::random_for_node_js(&OsRandom));
             let again = NodeRecord::decode(&written, &Namespace::main());
             assert_eq!(again.map(|it| it.record), Ok(record));
         }

@@ -29,7 +29,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
         .query_with_servers(query.clone(), QUERY_TIME.min(time));
     let selected = selected.finish().await;
     let mut missing: Vec<NodeId> = selected.missing.clone();
-    let lacks_servers = selected.lacks_servers;
+    let misses_servers = selected.misses_servers;
     let (answer, _) = combined(&query, selected);
     let QueryAnswer::Sockets { total, sockets } = answer else {
         unreachable!("answers to other queries are not merged")
@@ -62,7 +62,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
         acks: answers.iter().map(ack).collect(),
         unanswered: unanswered.iter().map(ToString::to_string).collect(),
         sockets: total,
-        missing: names(&missing, lacks_servers),
+        missing: names(&missing, misses_servers),
     }
 }
 

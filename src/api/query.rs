@@ -23,13 +23,13 @@ pub(super) fn combined(
     query: &Query,
     gathered: Gathered<QueryAnswer>,
 ) -> (QueryAnswer, Vec<String>) {
-    let missing = names(&gathered.missing, gathered.lacks_servers);
+    let missing = names(&gathered.missing, gathered.misses_servers);
     (query.combine(gathered.answers), missing)
 }
 
 /// The names of the nodes that did not respond, and `servers` if a server did not.
-pub(super) fn names(missing: &[NodeId], lacks_servers: bool) -> Vec<String> {
+pub(super) fn names(missing: &[NodeId], misses_servers: bool) -> Vec<String> {
     let nodes = missing.iter().map(ToString::to_string);
-    let servers = lacks_servers.then(|| SERVERS.to_owned());
+    let servers = misses_servers.then(|| SERVERS.to_owned());
     nodes.chain(servers).collect()
 }

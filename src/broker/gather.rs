@@ -15,7 +15,7 @@ pub struct Gather<T> {
     deadline: Instant,
     missing: Vec<NodeId>,
     /// Whether a response is expected from servers that are not Roomwire nodes and has not arrived.
-    lacks_servers: bool,
+    misses_servers: bool,
     /// Stops the shard that collects the results; `None` once it has stopped by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -28,7 +28,7 @@ pub struct Gathered<T> {
     /// the cluster are unknown.
     pub missing: Vec<NodeId>,
     /// Whether at least one server that is not a Roomwire node should have responded and did not.
-    pub lacks_servers: bool,
+    pub misses_servers: bool,
 }
 
 /// The collecting end of a [`Gather`].
@@ -56,7 +56,7 @@ impl<T> Gather<T> {
             steps,
             deadline,
             missing: awaited,
-            lacks_servers: false,
+            misses_servers: false,
             cancel: None,
         };
         (gather, GatherSender(sender))
@@ -75,8 +75,8 @@ impl<T> Gather<T> {
             match step {
                 Ok(Some(Step::Answer(answer))) => return Some(answer),
                 Ok(Some(Step::Responded(node))) => self.missing.retain(|awaited| *awaited != node),
-                Ok(Some(Step::ServersAwaited)) => self.lacks_servers = true,
-                Ok(Some(Step::ServersResponded)) => self.lacks_servers = false,
+                Ok(Some(Step::ServersAwaited)) => self.misses_servers = true,
+                Ok(Some(Step::ServersResponded)) => self.misses_servers = false,
                 Ok(Some(Step::Complete)) => self.missing.clear(),
                 Ok(None) => {
                     self.cancel = None;
@@ -96,7 +96,7 @@ impl<T> Gather<T> {
         Gathered {
             answers,
             missing: std::mem::take(&mut self.missing),
-            lacks_servers: self.lacks_servers,
+            misses_servers: self.misses_servers,
         }
     }
 }

@@ -62,8 +62,8 @@ impl Queries {
         });
     }
 
-    /// Handles the answer of a server. Nodes respond to the same request too, without sockets: these are in their
-    /// [`Self::node_answered`].
+    /// Handles the answer of a server. Other nodes respond to the same request without sockets, because theirs arrive
+    /// with [`Self::node_answered`].
     pub fn server_answered(&mut self, id: u64, sockets: Vec<ServerSocket>) {
         self.update(id, |query| {
             if let Some(of_servers) = &query.of_servers {
@@ -214,7 +214,7 @@ mod tests {
         queries.server_answered(7, reported(1));
         assert!(queries.is_empty());
         let gathered = gather.finish().await;
-        assert!(gathered.missing.is_empty() && !gathered.lacks_servers);
+        assert!(gathered.missing.is_empty() && !gathered.misses_servers);
         let expected = QueryAnswer::Count {
             sockets: 3,
             nodes: Vec::new(),
@@ -231,11 +231,11 @@ mod tests {
             queries.server_answered(7, reported(1));
             assert_eq!(queries.is_empty(), is_over, "{servers:?}");
             let gathered = gather.finish().await;
-            assert!(gathered.missing.is_empty() && gathered.lacks_servers);
+            assert!(gathered.missing.is_empty() && gathered.misses_servers);
         }
         let (mut queries, gather, _) = open_to_servers();
         queries.counted(7, 1, Some(0));
         assert!(queries.is_empty());
-        assert!(!gather.finish().await.lacks_servers);
+        assert!(!gather.finish().await.misses_servers);
     }
 }

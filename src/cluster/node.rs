@@ -98,7 +98,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge that takes events of the link from the start of its actor.
+    /// A bridge that receives the events of the link once its actor has started.
     pub fn new(parts: BridgeParts) -> Self {
         let dialects: Arc<[_]> = parts.dialects.into();
         let published = dialects.iter().filter(|dialect| !dialect.is_receive_only());
@@ -258,25 +258,27 @@ impl Bridge {
             LinkEvent::SpoolDropped { messages, .. } => {
                 metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)
             }
-            LinkEvent::Subscribed(channels) => {
-                self.publisher.publish_waiting(&channels);
-                let rooms = &mut self.subscriber.rooms;
-                let complete = channels.iter().flat_map(|channel| rooms.confirm(channel));
-                let complete = complete.collect();
-                self.follow_channels(&channels, ctx);
-                self.notify_ready(complete, false);
-                for channel in &channels {
-                    if let Some((name, workers)) = self.subscriber.namespaces.confirm(channel) {
-                        self.notify_namespace(&name, workers);
-                    }
-                }
-                self.publish_ready_queries();
-            }
+            LinkEvent::Subscribed(channels) => self.on_subscribed(&channels, ctx),
             LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
             // For the translator.
             LinkEvent::PatternsSubscribed(_) | LinkEvent::Matched { .. } => {}
         }
         self.follow_translator();
+    }
+
+    fn on_subscribed(&mut self, channels: &[Channel], ctx: &mut Context<Self>) {
+        self.publisher.publish_waiting(channels);
+        let rooms = &mut self.subscriber.rooms;
+        let complete = channels.iter().flat_map(|channel| rooms.confirm(channel));
+        let complete = complete.collect();
+        self.follow_channels(channels, ctx);
+        self.notify_ready(complete, false);
+        for channel in channels {
+            if let Some((name, workers)) = self.subscriber.namespaces.confirm(channel) {
+                self.notify_namespace(&name, workers);
+            }
+        }
+        self.publish_ready_queries();
     }
 
     fn on_down(&mut self) {

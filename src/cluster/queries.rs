@@ -16,7 +16,7 @@ impl Handler<PublishQuery> for Bridge {
             request,
             includes_servers,
         } = query;
-        let selected = request.query.selected_of_servers();
+        let selected = request.query.selector_for_servers();
         let Some(selected) = selected.filter(|_| includes_servers) else {
             return self.publisher.publish_query(&request, Some(Vec::new()));
         };

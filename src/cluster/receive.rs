@@ -71,7 +71,7 @@ pub(super) enum ForBridge {
 }
 
 impl Receiver {
-    /// Takes a message from the link. Returns what the bridge handles.
+    /// Handles a message of the link. Returns the part of it that the bridge must handle.
     pub(super) fn receive(
         &mut self,
         (channel, message): (&Channel, &Bytes),
@@ -126,18 +126,14 @@ impl Receiver {
             Ok(Inbound::Announcement(announcement)) => return self.announced(announcement),
             Ok(Inbound::OwnAnnouncement(announcement)) => return marker(announcement, true),
             Ok(Inbound::Query(request)) => self.run_query(request, publisher),
-            Ok(Inbound::QueryAnswer(response)) => {
-                if response.to == self.directory.node() {
-                    self.send_home(response.id, NodeAnswer(response));
-                }
-            }
+            Ok(Inbound::QueryAnswer(response)) => self.node_answered(response),
             Ok(Inbound::Ignored | Inbound::Heartbeat { .. }) => {}
             Err(error) => self.report_undecoded(channel, &error),
         }
         None
     }
 
-    /// This node received its own call or query, in a dialect.
+    /// Handles a call or query of this node that came back in a dialect.
     fn echoed(&self, id: u64, dialect: DialectId) {
         let native = self.dialects.first().map(|first| first.id());
         let dialect = match native == Some(dialect) {
@@ -145,6 +141,12 @@ impl Receiver {
             false => MessageDialect::Foreign,
         };
         self.send_home(id, Echoed { id, dialect });
+    }
+
+    fn node_answered(&self, response: QueryResponse) {
+        if response.to == self.directory.node() {
+            self.send_home(response.id, NodeAnswer(response));
+        }
     }
 
     fn server_answered(&self, id: u64, sockets: Vec<ServerSocket>) {

@@ -199,7 +199,7 @@ impl Publisher {
         dropped.of(BusDrop::Shortened).increment();
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {
-            warn!(others; "response published without what does not fit: {cause}");
+            warn!(others; "response shortened: {cause}");
         }
     }
 }

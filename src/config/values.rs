@@ -93,9 +93,9 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     }
 }
 
-/// The name of a header that may be shown to all servers of a cluster, in lower case.
+/// Parses the name of a header that other servers of the cluster may receive; returns it in lower case.
 pub(super) fn shown_header(text: &str) -> Result<String, String> {
-    /// Headers with what admits a client.
+    /// Headers with credentials of clients.
     const SECRET: [&str; 4] = ["authorization", "cookie", "set-cookie", "x-csrf-token"];
     let name = forwarded_header(text)?;
     match SECRET.contains(&&*name) {

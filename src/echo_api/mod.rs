@@ -193,7 +193,7 @@ impl EchoApi {
         })
     }
 
-    /// Publishes an event on its channels once the node has capacity for it.
+    /// Publishes an event on its channels, once the node has capacity for it.
     async fn publish(&self, body: &[u8]) -> Answer {
         if !self.parts.ingress.wait_for_capacity().await {
             return overloaded();
@@ -235,7 +235,7 @@ mod tests {
 
     const KEY: &str = "0123456789abcdef";
 
-    /// The routes of a node, and its directory.
+    /// The routes and the directory of a node without Redis.
     fn api() -> (EchoApi, Arc<Directory>) {
         let metrics: Arc<Metrics> = Arc::default();
         let node = NodeId::random(&OsRandom);

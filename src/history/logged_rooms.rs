@@ -40,7 +40,7 @@ pub struct LogTarget {
 pub type LogTargets = SmallVec<[LogTarget; 1]>;
 
 impl LoggedRooms {
-    /// The rooms of `config`.
+    /// The rooms that `config` selects.
     pub fn new(config: &HistoryConfig) -> Self {
         let entry = |entry: &HistoryEntry| Entry {
             namespace: Namespace::from(entry.namespace.as_deref().unwrap_or("/")),

@@ -1,12 +1,12 @@
-//! Where the events of a node are kept.
+//! Where events are logged.
 
 use super::LogTargets;
 
-/// What an event is appended to before anybody receives it.
+/// What an event is appended to before it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Logs {
     /// The logs of its rooms.
     Rooms(LogTargets),
-    /// The stream of the Socket.IO servers in Node that belongs to its namespace.
+    /// The stream of its namespace, which Socket.IO servers in Node read too.
     Stream,
 }

@@ -192,7 +192,7 @@ labels! {
         Trimmed = "trimmed",
         /// More was missed than is replayed.
         TooMuch = "too_much",
-        /// Its record is too large: a server in Node keeps more with it than a node does.
+        /// The record of a session shared with servers in Node, or the `socket.data` in it, is too large.
         RecordSize = "record_size",
         /// The store or the logs did not respond.
         Unavailable = "unavailable",
@@ -329,7 +329,7 @@ labels! {
         Spool = "spool",
         /// Not published: larger than `bus.message_limit`.
         Oversized = "oversized",
-        /// The part of a response that did not fit into `bus.message_limit`; the rest was published.
+        /// Part of a response was left out because of `bus.message_limit`; the rest was published.
         Shortened = "shortened",
         /// Not received: larger than `bus.message_limit`.
         Skipped = "skipped",

@@ -146,7 +146,7 @@ impl SocketId {
         (id[MARK_AT] == SOCKET_MARK && id[CHECKSUM_AT..] == checksum(&id)).then_some(Self(id))
     }
 
-    /// The first characters, as in the log: the id of a client of Socket.IO 2 is that of its session, too
+    /// The first 10 characters, for the log: a client of Socket.IO 2 has the id of its session, which is a secret
     /// (`docs/protocol.md#28-socketio-2-clients`).
     pub fn log_name(&self) -> &str {
         &self.as_str()[..LOG_LENGTH]
@@ -163,8 +163,8 @@ impl SocketId {
     }
 }
 
-/// A text for the log, such as the name of a room or channel: of each id of a socket in it only the first characters
-/// remain, as in [`SocketId::log_name`].
+/// A text for the log, such as the name of a room or channel, with each id of a socket in it cut as by
+/// [`SocketId::log_name`].
 pub fn shorten_ids(text: &str) -> Cow<'_, str> {
     let mut shortened = String::new();
     let mut copied = 0;

@@ -9,7 +9,7 @@ use super::{Identity, Namespace, Room, SocketId};
 pub struct SocketEvent {
     pub namespace: Namespace,
     pub socket: SocketId,
-    /// Whether the socket continues a session, and is receiving what that has missed.
+    /// Whether the socket continues a session whose missed events are being replayed to it.
     pub is_catching_up: bool,
     pub change: SocketChange,
 }

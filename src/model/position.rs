@@ -7,8 +7,8 @@ use super::Random;
 
 const EPOCH_LENGTH: usize = 6;
 const EPOCH_ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-/// Bits of the number of a stream position that have the sequence number of the entry; the others have its time, which
-/// fits until the year 2109.
+/// Number of lower bits of a stream position that hold the sequence number of the entry. The upper 42 bits hold its
+/// time in milliseconds, which fits until the year 2109.
 const SEQUENCE_BITS: u32 = 22;
 
 /// Identifies one life of the logs of a cluster: 6 letters and digits, chosen when the first event is logged. Positions
@@ -74,7 +74,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// The position of the entry of a stream with this id; `None` if it is not an id, or if its numbers do not fit.
+    /// The position of the stream entry with this id; `None` if it is no id, its time has more than 42 bits or its
+    /// sequence number more than 22.
     pub fn of_entry(id: &[u8]) -> Option<Self> {
         let (time, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
         let (time, sequence) = (number(time)?, number(sequence)?);
@@ -91,7 +92,7 @@ impl Position {
     }
 }
 
-/// The number that a text of digits alone stands for, as Redis writes it: without leading zeros.
+/// Parses a number as Redis writes it: digits only, without leading zeros.
 fn number(text: &str) -> Option<u64> {
     // `parse` also accepts a plus sign.
     let is_canonical = text.bytes().all(|byte| byte.is_ascii_digit())
@@ -120,7 +121,8 @@ impl FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let (epoch, n) = text.split_once('-').ok_or(InvalidPosition)?;
-        // An epoch can have only digits, but always 6 characters. The ids of a stream have 13 digits in our time.
+        // An epoch may consist of digits, but always has 6 characters. The time in an id of a stream has 13 digits
+        // today.
         if epoch.len() != Epoch::LENGTH {
             return Self::of_entry(text.as_bytes()).ok_or(InvalidPosition);
         }
@@ -213,7 +215,7 @@ mod tests {
             of_entry("1764412345678-3").unwrap().n,
             1_764_412_345_678 << 22 | 3
         );
-        // Never an id of our time.
+        // The time of an id has 13 digits today.
         assert_eq!(parsed("123456-7").epoch, Epoch::parse(b"123456").unwrap());
         assert_eq!(Epoch::parse(Epoch::STREAM.as_bytes()), None);
         let greatest = format!("{}-{}", (1_u64 << 42) - 1, (1 << 22) - 1);

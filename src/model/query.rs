@@ -64,9 +64,9 @@ pub enum QueryAnswer {
     Details {
         /// Number of selected sockets.
         total: u64,
-        /// In no particular order, at most `limit` of them together with those of servers.
+        /// In no particular order; at most `limit`, counted together with `of_servers`.
         sockets: Vec<SocketDetails>,
-        /// Those of Socket.IO servers that are not Roomwire nodes. Not part of messages between nodes.
+        /// Sockets of Socket.IO servers that are not Roomwire nodes. Not part of messages between nodes.
         of_servers: Vec<ServerSocket>,
     },
     /// Rooms by name, each with the number of its members, at most `limit` of them, without rooms that have none.
@@ -170,8 +170,8 @@ impl Query {
 }
 
 impl QueryAnswer {
-    /// The answer with a part of its list: `numerator / denominator` of it, and at least one item less. `None` if there is
-    /// nothing to leave out. Totals remain.
+    /// The answer with the first `numerator / denominator` of its list, at least one item shorter. Totals are
+    /// unchanged. `None` if the list is empty or the answer has none.
     pub fn shortened(&self, numerator: usize, denominator: usize) -> Option<Self> {
         fn first<T: Clone>(list: &[T], numerator: usize, denominator: usize) -> Option<Vec<T>> {
             let longest = list.len().checked_sub(1)?;
@@ -284,7 +284,7 @@ pub struct QueryResponse {
     /// [`QueryRequest::id`].
     pub id: u64,
     pub answer: QueryAnswer,
-    /// The node left out what did not fit into `bus.message_limit`.
+    /// Items were left out to keep the response within `bus.message_limit`.
     pub is_shortened: bool,
 }
 

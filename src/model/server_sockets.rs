@@ -1,12 +1,12 @@
-//! What the sockets of Socket.IO servers that are not Roomwire nodes contribute to queries.
+//! Answers queries for the sockets of Socket.IO servers that are not Roomwire nodes.
 
 use std::collections::BTreeMap;
 
 use super::{Query, QueryAnswer, Room, Selector, ServerSocket};
 
 impl Query {
-    /// The sockets that a server must report; `None` if a server cannot have any.
-    pub fn selected_of_servers(&self) -> Option<Selector> {
+    /// Selects the sockets that servers must report; `None` if servers cannot have sockets that match the query.
+    pub fn selector_for_servers(&self) -> Option<Selector> {
         match self {
             Self::Sockets { selector, .. }
             | Self::Count { selector }
@@ -23,12 +23,13 @@ impl Query {
         }
     }
 
-    /// Whether only the number of these sockets matters.
-    pub fn counts_of_servers(&self) -> bool {
+    /// Whether the query needs only the number of these sockets, not their rooms.
+    pub fn needs_only_number(&self) -> bool {
         matches!(self, Self::Sockets { .. } | Self::Count { .. })
     }
 
-    /// The answer with the sockets that a server has reported. Their ids are not listed in [`QueryAnswer::Sockets`].
+    /// The answer for the sockets that a server has reported. [`QueryAnswer::Sockets`] counts them, but does not list
+    /// their ids.
     pub fn answer_of_server(&self, reported: Vec<ServerSocket>) -> QueryAnswer {
         let total = reported.len() as u64;
         match self {
@@ -64,7 +65,7 @@ impl Query {
     }
 }
 
-/// The rooms of sockets by name, and their members.
+/// The rooms of sockets in the order of their names, each with its number of members.
 fn members(sockets: &[ServerSocket], is_listed: impl Fn(&Room) -> bool) -> Vec<(Room, u64)> {
     let mut members = BTreeMap::new();
     let rooms = sockets.iter().flat_map(|socket| &socket.rooms);
@@ -167,21 +168,21 @@ mod tests {
         let namespace = Namespace::main;
         let count = |selector| Query::Count { selector };
         assert_eq!(
-            count(Selector::socket(namespace(), socket)).selected_of_servers(),
+            count(Selector::socket(namespace(), socket)).selector_for_servers(),
             None
         );
         let of_server = Selector::room(namespace(), Room::from("0123456789abcdefghij"));
         assert_eq!(
-            count(of_server.clone()).selected_of_servers(),
+            count(of_server.clone()).selector_for_servers(),
             Some(of_server)
         );
-        assert_eq!(Query::Nodes.selected_of_servers(), None);
+        assert_eq!(Query::Nodes.selector_for_servers(), None);
         let none = Query::RoomCounts {
             namespace: namespace(),
             rooms: Vec::new(),
         };
-        assert_eq!(none.selected_of_servers(), None);
+        assert_eq!(none.selector_for_servers(), None);
         let everybody = Selector::everybody(namespace());
-        assert_eq!(room_list("a", "", 1).selected_of_servers(), Some(everybody));
+        assert_eq!(room_list("a", "", 1).selector_for_servers(), Some(everybody));
     }
 }

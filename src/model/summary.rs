@@ -16,7 +16,7 @@ pub struct SocketDetails {
     pub handshake: Option<Arc<Handshake>>,
 }
 
-/// A socket of a Socket.IO server that is no Roomwire node, as that server reports it.
+/// A socket of a Socket.IO server that is not a Roomwire node, as reported by that server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSocket {
     pub id: Room,

@@ -1,16 +1,16 @@
-//! Values that are kept as they are.
+//! Values that are not decoded.
 
 use rmp::Marker;
 
 use super::read::{Reader, ValueError};
 
 impl<'a> Reader<'a> {
-    /// The bytes of a value of any kind. Keys of maps can be of any kind too.
+    /// The encoded bytes of a value of any type. Keys of maps can be of any type too.
     ///
-    /// Not recursive, so depth costs no stack.
+    /// Not recursive, so that nesting cannot overflow the stack.
     pub fn raw(&mut self) -> Result<&'a [u8], ValueError> {
         let start = self.rest();
-        // Each value takes a byte, so a length beyond the end fails soon.
+        // Each value has at least one byte, so a length beyond the end of the input fails at once.
         let mut values = 1_u64;
         while values > 0 {
             values -= 1;
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
         Ok(&start[..start.len() - self.rest().len()])
     }
 
-    /// Skips what follows the marker of a value that is neither a container nor text nor an integer.
+    /// Skips the rest of a value after its marker. The value is neither a container nor text nor an integer.
     fn skip_scalar(&mut self, marker: Marker) -> Result<(), ValueError> {
         let length = match marker {
             Marker::Null | Marker::True | Marker::False => 0,
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
             Marker::Bin8 => usize::from(u8::from_be_bytes(self.take()?)),
             Marker::Bin16 => usize::from(u16::from_be_bytes(self.take()?)),
             Marker::Bin32 => u32::from_be_bytes(self.take()?) as usize,
-            // Extensions have a byte for their type.
+            // An extension has one more byte, for its type.
             Marker::FixExt1 => 2,
             Marker::FixExt2 => 3,
             Marker::FixExt4 => 5,

@@ -32,8 +32,8 @@ struct LocalMember {
     /// The data that was set on this node.
     data: Option<Arc<str>>,
     leave_delay: Duration,
-    /// Whether the first of these sockets receives the event about its own join, because its session may have missed that
-    /// the user was reported as gone.
+    /// Whether the first of these sockets receives the event about its own join: its session may have missed a leave of
+    /// the user.
     reports_return: bool,
     /// Whether the store has, or had, the user on this node.
     is_announced: bool,
@@ -82,7 +82,8 @@ impl LocalMembers {
         }
     }
 
-    /// The socket that has just joined continues a session: it also receives the event about a join of its user.
+    /// Lets the socket that has just joined receive the event about the join of its own user, because it continues a
+    /// session.
     pub(super) fn report_return(&mut self, key: &MemberKey) {
         let member = self.members.get_mut(key);
         if let Some(member) = member.filter(|member| member.sockets.len() == 1) {

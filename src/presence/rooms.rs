@@ -108,8 +108,8 @@ impl PresenceRooms {
         }
     }
 
-    /// The socket that has just joined a room continues a session, which may have missed that its user was reported as
-    /// gone: if the user is reported as present again, the socket receives this too.
+    /// Lets the socket that has just joined a room receive the join of its own user, if one is reported: the socket
+    /// continues a session, which may have missed a leave of the user.
     pub(super) fn report_return(&self, namespace: &Namespace, room: &Room, user: &str) {
         self.members().report_return(&key(namespace, room, user));
     }

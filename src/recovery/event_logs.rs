@@ -1,19 +1,20 @@
-//! What sessions read of the logs that have their events.
+//! The logs from which sessions read missed events.
 
 use std::sync::Arc;
 
 use crate::history::{LogName, LogPage, RoomLogs, Tails};
 use crate::store::StoreFuture;
 
-/// Logs with the events of sessions.
+/// Logs from which sessions read missed events.
 ///
-/// Every operation fails with a [`StoreError`](crate::store::StoreError) if the server that has the logs is unreachable.
+/// Every operation fails with a [`StoreError`](crate::store::StoreError) if the server that keeps the logs is
+/// unreachable.
 pub trait EventLogs: Send + Sync {
-    /// At most `limit` events of a log after the number `after`, and not after `until`, in order. If fewer are returned,
-    /// there were no others at that time.
+    /// The first events of a log with numbers above `after` and up to `until`, at most `limit` of them, in order. Fewer
+    /// than `limit` are returned only if there were no more.
     fn read(&self, log: &LogName, after: u64, until: u64, limit: usize) -> StoreFuture<LogPage>;
 
-    /// The newest entries of these logs.
+    /// The number of the newest entry of each log.
     fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails>;
 }
 

@@ -47,16 +47,16 @@ impl From<StoreError> for Unreadable {
 #[derive(Debug)]
 pub struct MissedReader {
     logs: Vec<(LogName, u64)>,
-    /// Set if the log is that of all events of the namespace: which of them the session receives.
+    /// Set if there is one log with all events of the namespace: selects those that the session receives.
     interests: Option<Interests>,
     epoch: Option<Epoch>,
     limits: MissedLimits,
 }
 
-/// The rooms of a session, each with the number after which it receives events.
+/// The rooms of a session, each with the number after which the session receives its events.
 #[derive(Debug, Default)]
 struct Interests {
-    /// Those for all sockets.
+    /// The number for events to all sockets of the namespace.
     all: u64,
     rooms: HashMap<Room, u64>,
 }
@@ -92,9 +92,9 @@ impl MissedReader {
         }
     }
 
-    /// Reads one log that has the events of all `logs`, from the number on that the client has received: those after the
-    /// number of their log.
-    pub fn of_all(
+    /// Reads one log with all events of a namespace, after the number that the client has received, and selects the
+    /// events of `logs`, each after its own number.
+    pub fn of_namespace(
         log: (LogName, u64),
         logs: Vec<(LogName, u64)>,
         epoch: Option<Epoch>,
@@ -142,7 +142,7 @@ impl MissedReader {
         }
         // Up to here everything has a number: numbers increase over all logs.
         let until = tails.tails.iter().copied().max().unwrap_or(0);
-        // The numbers of a stream are times: one beyond its end is of an entry that was lost.
+        // Numbers of a stream are times: if the client has one beyond the end of the stream, Redis has lost entries.
         let is_beyond = |after: u64| self.interests.is_some() && after > until;
         if self.logs.iter().any(|(_, after)| is_beyond(*after)) {
             return Err(Unreadable::Epoch);

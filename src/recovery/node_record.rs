@@ -1,7 +1,7 @@
 //! Records of sessions as `@socket.io/redis-streams-adapter` writes them: base64 of msgpack
 //! (`docs/bus.md#shared-sessions`).
 //!
-//! Servers know `sid`, `pid`, `rooms` and `data`. Nodes add `roomwire`, which servers ignore and do not write.
+//! Servers read and write `sid`, `pid`, `rooms` and `data`. Nodes add `roomwire`, which servers ignore and do not keep.
 
 use base64::Engine;
 use bytes::Bytes;
@@ -14,26 +14,26 @@ use crate::model::base64::{BASE64, decode_lenient};
 use crate::model::{Epoch, Namespace, Room, SocketId};
 use crate::msgpack::{Reader, ValueError, string, written};
 
-/// Maximum size of a record.
+/// Maximum size of a record in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
-/// Maximum size of what a server keeps with a session (`socket.data`), as msgpack.
+/// Maximum size of the data of a session (`socket.data` of servers) in bytes of msgpack.
 const MAX_DATA: usize = 16 * 1024;
 /// What servers write for a socket without data: an empty object.
 const NO_DATA: &[u8] = &[0x80];
 
-/// A record of a session that servers in Node may have written.
+/// A record of a shared session, written by a server in Node or by a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
     pub record: SessionRecord,
-    /// Whether a node has written it: it has the namespace and the user of the session, and its positions.
+    /// Whether a node has written it, so that namespace, user and positions are those of the session.
     pub is_of_roomwire: bool,
 }
 
-/// Why a session cannot continue by its record.
+/// Why a session cannot be continued from its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnusableRecord {
     Malformed,
-    /// The record, or the data of the server, exceeds its limit.
+    /// The record exceeds `MAX_RECORD`, or its data `MAX_DATA`.
     TooLarge,
 }
 
@@ -43,22 +43,21 @@ impl From<ValueError> for UnusableRecord {
     }
 }
 
-/// What a node adds.
+/// The member `roomwire` of a record.
 #[derive(Default)]
-struct OwnPart {
+struct RoomwireMember {
     namespace: Option<Namespace>,
     user: Option<String>,
     start: u64,
     received: u64,
-    /// Where each room was joined.
+    /// For each room, the number after which the session receives its events.
     joined: Vec<u64>,
 }
 
 impl NodeRecord {
-    /// Parses a record of the store. `namespace`: of the session if a server has written it.
+    /// Decodes a record. `namespace` is used if the record has none, because a server has written it.
     ///
-    /// # Errors
-    /// It is malformed or too large.
+    /// # Errors The record is malformed or too large.
     pub fn decode(value: &[u8], namespace: &Namespace) -> Result<Self, UnusableRecord> {
         if value.len() > MAX_RECORD {
             return Err(UnusableRecord::TooLarge);
@@ -72,7 +71,7 @@ impl NodeRecord {
                 "sid" => sid = Some(text(&mut reader)?),
                 "rooms" => rooms = Some(texts(&mut reader)?),
                 "data" => data = reader.raw()?,
-                "roomwire" => own = Some(OwnPart::read(&mut reader)?),
+                "roomwire" => own = Some(RoomwireMember::read(&mut reader)?),
                 _ => drop(reader.raw()?),
             }
         }
@@ -91,11 +90,11 @@ impl NodeRecord {
         })
     }
 
-    /// The record of a session of this node as the store keeps it.
+    /// Encodes the record of a session of this node.
     pub fn encode(record: &SessionRecord, pid: Pid) -> Bytes {
         let mut out = Vec::with_capacity(256 + 32 * record.rooms.len());
         written(write_map_len(&mut out, 5));
-        // From the newest on: the server continues with the first one.
+        // The newest id is the first: a server continues with it.
         let mut sockets = record.sockets.iter().rev();
         string("sid", &mut out);
         let sid = sockets.clone().next().map(SocketId::as_str);
@@ -114,14 +113,14 @@ impl NodeRecord {
         string("data", &mut out);
         out.extend_from_slice(record.data.as_deref().unwrap_or(NO_DATA));
         string("roomwire", &mut out);
-        OwnPart::write(record, &mut out);
+        RoomwireMember::write(record, &mut out);
         BASE64.encode(out).into()
     }
 }
 
-/// Ids of sockets of nodes are those by which the session was known; all other rooms are rooms, also the id that a server
-/// had given its socket.
-fn assemble(sid: &str, rooms: Vec<&str>, namespace: &Namespace, own: OwnPart) -> SessionRecord {
+/// Rooms that are ids of sockets of nodes are former ids of the session. All others, among them the id of its socket at
+/// a server, are ordinary rooms.
+fn assemble(sid: &str, rooms: Vec<&str>, namespace: &Namespace, own: RoomwireMember) -> SessionRecord {
     let mut record = SessionRecord {
         namespace: own.namespace.unwrap_or_else(|| namespace.clone()),
         user: own.user,
@@ -149,7 +148,7 @@ fn assemble(sid: &str, rooms: Vec<&str>, namespace: &Namespace, own: OwnPart) ->
     record
 }
 
-impl OwnPart {
+impl RoomwireMember {
     fn read(reader: &mut Reader<'_>) -> Result<Self, UnusableRecord> {
         let mut part = Self::default();
         for _ in 0..map(reader)? {
@@ -194,7 +193,7 @@ impl OwnPart {
 }
 
 fn array(length: usize, out: &mut Vec<u8>) {
-    // Rooms are limited to far fewer.
+    // The number of rooms is limited far below this.
     written(write_array_len(
         out,
         u32::try_from(length).unwrap_or(u32::MAX),
@@ -278,7 +277,7 @@ mod tests {
     #[test]
     fn a_record_of_a_node_is_read_as_it_is_written_and_has_what_servers_expect() {
         let ids = vec![socket(), socket(), socket()];
-        let pid = Pid::random_of_node(&OsRandom);
+        let pid = Pid::random_for_node_js(&OsRandom);
         let plain = SessionRecord {
             user: None,
             rooms: Vec::new(),

@@ -1,7 +1,8 @@
-//! Sessions that are shared with Socket.IO servers in Node (`bus.node_sessions`): their records, and who has them.
+//! Sessions that are shared with Socket.IO servers in Node (`bus.node_sessions`): their records, and which socket holds
+//! them.
 //!
-//! A server removes the record of a session when a client comes back to it, and writes a new one when the connection is
-//! lost. A node writes it when the session begins and keeps it up to date, so that the session outlives the node.
+//! A server removes the record when the client of a session returns, and writes a new one when the connection is lost.
+//! A node writes the record when the session begins and keeps it up to date, so that the session outlives the node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use crate::metrics::labels::RecoveryResult;
 use crate::model::Position;
 use crate::store::{Store, StoreFuture};
 
-/// How often a claim is tried if the record changes meanwhile, as by the node of the former socket.
+/// Number of attempts to claim a session whose record changes at the same time, for example by the node of the former
+/// socket.
 const ATTEMPTS: usize = 5;
 
-/// The records of sessions that are shared.
+/// The records of shared sessions.
 pub(super) struct NodeSessions {
     pub store: Arc<dyn Store>,
     /// `bus.node_session_key`.
@@ -38,10 +40,10 @@ impl From<UnusableRecord> for SessionGap {
 }
 
 impl NodeSessions {
-    /// Makes a socket the holder of a session; returns its generation and the record before.
+    /// Makes a socket the holder of a session. Returns its generation and the record as it was before.
     ///
-    /// The proof that a session belongs to a client is its id, as for servers; if a node has written the record, also its
-    /// user and namespace.
+    /// The id of the session proves that it belongs to the client, as at servers. If a node has written the record,
+    /// user and namespace must also match.
     pub(super) async fn claim(
         &self,
         pid: Pid,
@@ -71,7 +73,7 @@ impl NodeSessions {
         Err(RecoveryResult::Unavailable.into())
     }
 
-    /// Writes the record of a session for the holder of a generation; `false` if another socket has the session.
+    /// Writes the record of a session for the holder of a generation; `false` if another socket holds the session.
     pub(super) fn write(
         &self,
         pid: Pid,
@@ -84,7 +86,7 @@ impl NodeSessions {
         self.store.shared_set(&key, generation, value, lifetime)
     }
 
-    /// Removes the record of a session that has ended.
+    /// Removes the record of a session that has ended, if the holder of `generation` still holds it.
     pub(super) fn remove(&self, pid: Pid, generation: u64, lifetime: Duration) -> StoreFuture<()> {
         self.store
             .shared_remove(&self.key(pid), generation, lifetime)
@@ -95,7 +97,7 @@ impl NodeSessions {
     }
 }
 
-/// The record of a session that this socket may continue.
+/// Decodes the record of a session, if this socket may continue it.
 fn usable(
     held: &Bytes,
     socket: &NewSocket,
@@ -111,7 +113,7 @@ fn usable(
             .then_some(record)
             .ok_or_else(|| RecoveryResult::Foreign.into());
     }
-    // A server does not note where the session began: the client was connected to it at its offset.
+    // A server does not record where the session began. At the client's offset it was connected, with these rooms.
     let start = offset.ok_or(RecoveryResult::Position)?.n;
     record.user.clone_from(&socket.user);
     record.start = start;

@@ -91,8 +91,8 @@ fn cluster() -> Cluster {
         store: Arc::new(store.clone()),
         prefix: "p".to_owned(),
         history: history(),
-        node: Some(NodeSessionParts {
-            key: "sio:session:".to_owned(),
+        node_sessions: Some(NodeSessionParts {
+            key_prefix: "sio:session:".to_owned(),
             streams: NodeStreams {
                 stream_of: Box::new(|_| STREAM.to_owned()),
                 decode: Box::new(decode),
@@ -288,7 +288,7 @@ async fn a_session_that_cannot_continue_is_replaced_by_a_new_one_with_the_reason
     let opened = cluster.open(None, None).await;
     let offset = begin(&opened);
     let unknown = cluster
-        .resume(Pid::random_of_node(&OsRandom), offset, None)
+        .resume(Pid::random_for_node_js(&OsRandom), offset, None)
         .await;
     assert_eq!(reason(&unknown), Some(RecoveryResult::Unknown));
     let of_logs: Position = "abcdef-7".parse().unwrap();

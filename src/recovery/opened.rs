@@ -24,7 +24,7 @@ pub struct NewSocket {
 #[derive(Debug)]
 pub struct OpenedSession {
     pub pid: Pid,
-    /// Fences the sockets that had the session before.
+    /// Fences the sockets that held the session before.
     pub generation: u64,
     pub record: SessionRecord,
     pub tracking: Tracking,
@@ -40,11 +40,11 @@ pub struct OpenedSession {
 #[derive(Debug)]
 pub struct Missed {
     pub events: MissedEvents,
-    /// The number up to which these are all.
+    /// The number up to which `events` is complete.
     pub until: u64,
-    /// Reads what follows.
+    /// Reads the events after `until`.
     pub reader: MissedReader,
-    /// Limits the events that a node holds; dropped once they are sent.
+    /// Permits to hold the events in memory; dropped once they are sent.
     pub held: Option<OwnedSemaphorePermit>,
 }
 
@@ -52,7 +52,7 @@ pub struct Missed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionGap {
     pub reason: RecoveryResult,
-    /// The room whose events are missing, if it is one.
+    /// The room whose events are missing; `None` if it is not a single one.
     pub room: Option<Room>,
 }
 
@@ -87,7 +87,7 @@ impl From<StoreError> for SessionGap {
 }
 
 impl OpenedSession {
-    /// The id that the CONNECT response carries, by which stock clients have recovery of their own.
+    /// The `pid` of the CONNECT response, with which stock clients recover the session by themselves.
     pub fn sent_pid(&self) -> Option<&str> {
         (self.tracking == Tracking::Appended).then(|| self.pid.as_str())
     }

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use crate::model::Random;
 
 const LENGTH: usize = 24;
-/// Length of the ids of Socket.IO servers in Node, with which sessions may be shared.
+/// Length of the ids that Socket.IO servers in Node generate.
 const NODE_LENGTH: usize = 20;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The private id of a session: 24 characters, 144 random bits, or 20 characters as those of servers in Node. A client that
-/// presents it, with the identity of its user, receives what the session missed.
+/// The private id of a session: 24 characters (144 random bits), or 20 characters (120 random bits) if sessions are
+/// shared with servers in Node. A client that presents it, with the identity of its user, receives what the session
+/// missed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pid {
     /// Padded with zeros.
@@ -25,8 +26,8 @@ impl Pid {
         Self::with_length(LENGTH, random)
     }
 
-    /// A random id of the length that servers in Node generate: 120 random bits.
-    pub fn random_of_node(random: &dyn Random) -> Self {
+    /// A random id of 20 characters, as servers in Node generate it.
+    pub fn random_for_node_js(random: &dyn Random) -> Self {
         Self::with_length(NODE_LENGTH, random)
     }
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn ids_of_either_length_are_parsed_and_others_rejected() {
-        for pid in [Pid::random(&OsRandom), Pid::random_of_node(&OsRandom)] {
+        for pid in [Pid::random(&OsRandom), Pid::random_for_node_js(&OsRandom)] {
             assert_eq!(pid.as_str().parse(), Ok(pid));
         }
         assert_eq!(Pid::random(&OsRandom).as_str().len(), LENGTH);

@@ -26,7 +26,7 @@ pub struct SessionRecord {
     pub rooms: Vec<(Room, u64)>,
     /// The number up to which the client has received everything: it responded to a later ping.
     pub received: u64,
-    /// What a server in Node keeps with a session that is shared with it, as msgpack; `None` if that is nothing.
+    /// The `socket.data` that a server in Node has stored with a shared session, as msgpack; `None` if it is empty.
     pub data: Option<Arc<[u8]>>,
 }
 
@@ -34,7 +34,7 @@ pub struct SessionRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JoinedRoom {
     pub room: Room,
-    /// The number after which the session receives its events; `None`: where its log ends.
+    /// The number after which the session receives its events; `None` for the present end of its log.
     pub after: Option<u64>,
 }
 

@@ -47,8 +47,9 @@ struct Options {
 }
 
 impl RecoveryRequest {
-    /// The request in a payload; `None` if the client does not take part. `is_default`: it does if the payload does not
-    /// decide it; `by_session`: then it does if it names a session, as clients of servers in Node do.
+    /// The request in a payload; `None` if the client does not take part. If the payload has no `roomwire.recover`, the
+    /// client takes part with `is_default`, and with `by_session` if it names a session, as a client that comes from a
+    /// server in Node does.
     pub fn parse(auth: &str, is_default: bool, by_session: bool) -> Option<Self> {
         use serde_json::Value::{Bool, Null, String};
         let ConnectPayload {

@@ -38,7 +38,7 @@ pub struct RecoveryParts {
     pub prefix: String,
     pub history: Arc<History>,
     /// Set if the sessions are shared with Socket.IO servers in Node.
-    pub node: Option<NodeSessionParts>,
+    pub node_sessions: Option<NodeSessionParts>,
     pub random: Arc<dyn Random>,
     pub metrics: Arc<Metrics>,
     /// Notifies the trackers of all nodes of a session that continues elsewhere.
@@ -47,10 +47,10 @@ pub struct RecoveryParts {
     pub ping_timeout: Duration,
 }
 
-/// What sessions need that are shared with Socket.IO servers in Node.
+/// What recovery needs to share sessions with Socket.IO servers in Node.
 pub struct NodeSessionParts {
     /// `bus.node_session_key`.
-    pub key: String,
+    pub key_prefix: String,
     pub streams: NodeStreams,
 }
 
@@ -61,8 +61,8 @@ pub struct Recovery {
     local: LogsOfRooms,
     /// Set if the logs are in Redis.
     shared: Option<SharedLogs>,
-    /// Set if the sessions are shared with servers.
-    node: Option<NodeSessions>,
+    /// Set if the sessions are shared with Socket.IO servers in Node.
+    node_sessions: Option<NodeSessions>,
     claims: broadcast::Sender<SessionClaim>,
     /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
     recovering: Semaphore,
@@ -95,9 +95,9 @@ impl Recovery {
     /// The recovery of a node; `None` if it is off.
     pub fn new(config: RecoveryConfig, mut parts: RecoveryParts) -> Option<Self> {
         let (claims, _) = broadcast::channel(WAITING_CLAIMS);
-        let node = parts.node.take();
-        let (node, streams) = node.map(|node| (node.key, node.streams)).unzip();
-        let node = node.map(|prefix| NodeSessions {
+        let sessions = parts.node_sessions.take();
+        let (prefix, streams) = sessions.map(|it| (it.key_prefix, it.streams)).unzip();
+        let node_sessions = prefix.map(|prefix| NodeSessions {
             store: Arc::clone(&parts.store),
             prefix,
         });
@@ -115,7 +115,7 @@ impl Recovery {
             config,
             local: of_rooms,
             shared,
-            node,
+            node_sessions,
             claims,
             recovering: Semaphore::new(CONCURRENT_RECOVERIES),
             held: Arc::new(Semaphore::new(HELD_EVENTS as usize)),
@@ -223,8 +223,8 @@ impl Recovery {
             received: 0,
             data: None,
         };
-        let pid = match self.node {
-            Some(_) => Pid::random_of_node(&*self.parts.random),
+        let pid = match self.node_sessions {
+            Some(_) => Pid::random_for_node_js(&*self.parts.random),
             None => Pid::random(&*self.parts.random),
         };
         let generation = 1;
@@ -254,9 +254,9 @@ impl Recovery {
             Some(offset) => Some(offset.map_err(|()| RecoveryResult::Position)?),
             None => None,
         };
-        let (generation, record) = match &self.node {
-            Some(node) => {
-                let claim = node.claim(resume.pid, socket, offset, self.lifetime());
+        let (generation, record) = match &self.node_sessions {
+            Some(shared) => {
+                let claim = shared.claim(resume.pid, socket, offset, self.lifetime());
                 claim.await?
             }
             None => self.claim(resume.pid, socket).await?,
@@ -292,7 +292,7 @@ impl Recovery {
         })
     }
 
-    /// Raises the generation of a session of this socket's user; returns it with the record.
+    /// Makes a socket the holder of a session of its user. Returns the new generation and the record.
     async fn claim(
         &self,
         pid: Pid,
@@ -311,7 +311,7 @@ impl Recovery {
         Ok((generation, record))
     }
 
-    /// Reads what a session missed whose client has received everything up to `offset`.
+    /// A reader of what a session missed since `offset`, up to which its client has received everything.
     fn reader(&self, record: &SessionRecord, offset: Option<Position>) -> MissedReader {
         let epoch: Option<Epoch> = offset.map(|offset| offset.epoch).or(record.epoch);
         let received = offset.map_or(0, |offset| offset.n);
@@ -322,22 +322,22 @@ impl Recovery {
             bytes: self.config.max_bytes,
             received: record.received,
         };
-        if self.node.is_none() {
+        if self.node_sessions.is_none() {
             return MissedReader::new(logs.collect(), epoch, limits);
         }
-        // What the client has certainly received need not be read again, and may have been removed.
+        // Events that the client has certainly received need not be read again, and may have been removed.
         let after = record.start.max(received).max(record.received);
         let log = LogName::of_namespace(record.namespace.clone());
-        MissedReader::of_all((log, after), logs.collect(), epoch, limits)
+        MissedReader::of_namespace((log, after), logs.collect(), epoch, limits)
     }
 
     /// Whether sessions are shared with Socket.IO servers in Node.
     pub(super) fn is_shared(&self) -> bool {
-        self.node.is_some()
+        self.node_sessions.is_some()
     }
 
-    /// Adds rooms that a session has joined to its record: with the number after which it receives their events, or where
-    /// their logs end now.
+    /// Adds rooms that a session has joined to its record, each with the number after which it receives the events of
+    /// the room: if this is unknown, the present end of its log.
     pub(super) async fn note_joined(
         &self,
         record: &mut SessionRecord,
@@ -370,8 +370,8 @@ impl Recovery {
         generation: u64,
         record: &SessionRecord,
     ) -> Result<bool, StoreError> {
-        let written = match &self.node {
-            Some(node) => node.write(pid, generation, record, self.lifetime()),
+        let written = match &self.node_sessions {
+            Some(shared) => shared.write(pid, generation, record, self.lifetime()),
             None => {
                 let (key, value) = (self.key(pid), record.encode());
                 let store = &self.parts.store;
@@ -383,8 +383,8 @@ impl Recovery {
 
     /// Removes the record of a session that its client or the server has ended.
     pub(super) async fn remove(&self, pid: Pid, generation: u64) -> Result<(), StoreError> {
-        if let Some(node) = &self.node {
-            return within_time(node.remove(pid, generation, self.lifetime())).await;
+        if let Some(shared) = &self.node_sessions {
+            return within_time(shared.remove(pid, generation, self.lifetime())).await;
         }
         let key = self.key(pid);
         let gone = Duration::from_secs(1);

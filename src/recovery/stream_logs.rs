@@ -1,5 +1,5 @@
-//! The streams of Socket.IO servers in Node as logs: the log of a namespace has all of its events, whose numbers are the ids
-//! of their entries.
+//! The streams of Socket.IO servers in Node as logs. The log of a namespace has all of its events; the number of an
+//! event is the id of its entry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crate::history::{LogName, LogPage, Logged, LoggedEvent, Tails};
 use crate::model::{Emit, Epoch, Namespace, Position};
 use crate::store::{SharedEntry, Store, StoreError, StoreFuture};
 
-/// Which streams there are, and what they hold.
+/// Maps namespaces to streams, and entries to events.
 pub struct NodeStreams {
     /// The stream of a namespace.
     pub stream_of: Box<dyn Fn(&Namespace) -> String + Send + Sync>,
-    /// The event of an entry of this stream, if it is one of the namespace that a session can miss.
+    /// Decodes an entry; `None` unless it is an event of the namespace that sessions can recover.
     pub decode: DecodeEntry,
     /// `bus.node_stream_read_count`.
     pub read_count: usize,
 }
 
-/// Decodes an entry of a stream.
+/// Decodes an entry of a stream, given its name, for a namespace.
 pub type DecodeEntry =
     Box<dyn Fn(&str, &SharedEntry, &Namespace) -> Option<StreamedEvent> + Send + Sync>;
 
@@ -32,19 +32,19 @@ pub struct StreamedEvent {
     pub number: Option<(u64, u64)>,
 }
 
-/// The streams in a store.
+/// The streams in a store as logs.
 pub(super) struct StreamLogs {
     pub store: Arc<dyn Store>,
     pub streams: Arc<NodeStreams>,
 }
 
-/// The id of the entry with a number.
+/// The id of an entry as Redis writes it.
 fn entry_id(n: u64) -> String {
     let epoch = Epoch::STREAM;
     Position { epoch, n }.to_string()
 }
 
-/// The number of an entry; 0, which none has, if it is beyond those that positions have.
+/// The number of an entry; 0, which no entry has, if its id does not fit into a position.
 fn number_of(entry: &SharedEntry) -> u64 {
     Position::of_entry(entry.id.as_bytes()).map_or(0, |position| position.n)
 }
@@ -55,9 +55,9 @@ struct StreamRead<'a> {
     stream: String,
     decode: &'a DecodeEntry,
     limit: usize,
-    /// The number after which the events are known.
+    /// The number after which no event is missing in `found`.
     after: u64,
-    /// The last entry that was read.
+    /// The number of the last entry that was read.
     last: u64,
     found: Vec<LoggedEvent>,
     /// The highest number of an entry of each process.
@@ -66,8 +66,9 @@ struct StreamRead<'a> {
 }
 
 impl StreamRead<'_> {
-    /// Adds the events of entries that were read from the last one on. That one shows that no entry between them was
-    /// removed: if it does not exist any more, the events before these are unknown.
+    /// Adds the events of entries that were read from the last known one on. If that one does not exist any more,
+    /// entries after it may have been removed too, so the events found before are discarded and the log counts as
+    /// trimmed.
     fn add(&mut self, entries: &[SharedEntry]) {
         let mut entries = entries.iter();
         let first = entries.as_slice().first().map_or(0, number_of);

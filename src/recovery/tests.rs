@@ -111,7 +111,7 @@ fn node() -> Node {
         store: Arc::new(store.clone()),
         prefix: "p".to_owned(),
         history: Arc::new(history.unwrap()),
-        node: None,
+        node_sessions: None,
         random: Arc::new(OsRandom),
         metrics: Arc::default(),
         announce: Box::new(move |body| {

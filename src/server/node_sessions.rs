@@ -1,4 +1,4 @@
-//! What a node needs of the streams of Socket.IO servers in Node to share sessions with them.
+//! Prepares a node to share sessions with Socket.IO servers in Node.
 
 use crate::bus::entry;
 use crate::bus::link::Channel;
@@ -9,12 +9,12 @@ use crate::model::{Command, Namespace, NodeId};
 use crate::recovery::{NodeSessionParts, NodeStreams, StreamedEvent};
 use crate::store::SharedEntry;
 
-/// The parts of shared sessions, if the configuration requests them.
+/// The parts of recovery for shared sessions; `None` if the configuration does not request them.
 pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<NodeSessionParts> {
     if !config.node_sessions {
         return None;
     }
-    // A session misses what the bus delivers with a position: both decode the same way.
+    // Sessions recover what the bus delivers with a position, so both decode entries the same way.
     let dialect = StreamsDialect::configured(config, node)?;
     let decode = move |stream: &str, entry: &SharedEntry, namespace: &Namespace| {
         let is_of_namespace = |(name, value): &(_, _)| name == "nsp" && value == namespace.as_str();
@@ -37,7 +37,7 @@ pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<Nod
     };
     let names = config.clone();
     Some(NodeSessionParts {
-        key: config.node_session_key.clone(),
+        key_prefix: config.node_session_key.clone(),
         streams: NodeStreams {
             stream_of: Box::new(move |namespace| stream_of(&names, namespace.as_str())),
             decode: Box::new(decode),

@@ -52,7 +52,7 @@ pub fn start_recovery(
         store,
         prefix: config.bus.channel_prefix.clone(),
         history: Arc::clone(directory.history()?),
-        node: node_session_parts(&config.bus, directory.node()),
+        node_sessions: node_session_parts(&config.bus, directory.node()),
         random: Arc::clone(random),
         metrics: Arc::clone(directory.metrics()),
         announce: Box::new(move |body| ingress.announce(CLAIM_TOPIC, body)),

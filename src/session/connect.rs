@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Connects a socket that is accepted, once the bus delivers to its namespace.
+    /// Connects an accepted socket, once the bus delivers the messages of its namespace.
     pub(super) fn complete_connect(
         &mut self,
         invocation: Invocation,

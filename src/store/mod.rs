@@ -150,7 +150,7 @@ struct MemoryLog {
 struct MemoryKeys {
     values: HashMap<String, Value>,
     prune_at: usize,
-    /// The highest generation of a claim of a shared key.
+    /// The highest generation of a shared key.
     claims: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What the cluster shares with servers that are no nodes of it: keys that these also take and replace, and streams that
-//! they write.
+//! What the cluster shares with Socket.IO servers in Node: keys that they also take and replace, and streams that they
+//! also write.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,22 +16,22 @@ use super::{
 pub struct SharedEntry {
     /// `<milliseconds>-<number>`; ids increase.
     pub id: String,
-    /// Names and values in order; both are any bytes.
+    /// Names and values in order. Neither need be UTF-8.
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
 /// Keys and streams that servers in Node use as well.
 ///
-/// A shared key has a value as those servers write it: they read it and remove it in one step, and set it without looking.
-/// The store has a mark beside it, of the same lifetime, by which it recognizes the values that nodes have set, with the
-/// generation of their holder. So a node notices that somebody took or replaced the value, and distinguishes that from a
-/// server that has lost its data, which has lost the mark as well. [`Store::get`](super::Store::get) reads the value.
+/// Servers read and remove the value of a shared key in one step, and overwrite it unconditionally. Next to the key the
+/// store keeps a mark with the same lifetime: the generation of the holder, and a digest of the value that a node has
+/// set last. With it a node notices that the value was taken or replaced, and distinguishes this from a Redis that has
+/// lost its data, which has lost the mark too. [`Store::get`](super::Store::get) reads the value.
 ///
-/// Every operation may run twice, and fails with a [`StoreError`](super::StoreError) if the store is unreachable or rejects
-/// it.
+/// Every operation is idempotent, because it may be sent twice. It fails with a [`StoreError`](super::StoreError) if
+/// the store is unreachable or rejects it.
 pub trait SharedStore: Send + Sync {
-    /// Sets a shared key for the holder of a generation; returns whether it was set: not if its value was taken, or
-    /// replaced by somebody else or by a holder of a higher generation.
+    /// Sets a shared key for the holder of a generation, for the lifetime `ttl`. Returns `false` and changes nothing if
+    /// the value was taken, or replaced by a server or the holder of a higher generation.
     fn shared_set(
         &self,
         key: &str,
@@ -40,8 +40,8 @@ pub trait SharedStore: Send + Sync {
         ttl: Duration,
     ) -> StoreFuture<bool>;
 
-    /// Replaces the value `held` of a shared key; returns the generation of the new holder, higher than those before it.
-    /// `None` if the key has another value, or none. `value` must be one that no other call sets.
+    /// Replaces the value `held` of a shared key. Returns the generation of the new holder, higher than all before;
+    /// `None` if the key has another value or does not exist. `value` must differ from the value of every other call.
     fn shared_claim(
         &self,
         key: &str,
@@ -50,14 +50,14 @@ pub trait SharedStore: Send + Sync {
         ttl: Duration,
     ) -> StoreFuture<Option<u64>>;
 
-    /// Removes a shared key, if [`Self::shared_set`] would set it. Earlier holders cannot set it again for the lifetime
-    /// `ttl`.
+    /// Removes a shared key if [`Self::shared_set`] would set it. Holders of lower generations cannot set it again
+    /// within `ttl`.
     fn shared_remove(&self, key: &str, generation: u64, ttl: Duration) -> StoreFuture<()>;
 
-    /// The id of the last entry of a stream. An empty stream receives one, without meaning to servers.
+    /// The id of the last entry of a stream. Adds an entry that servers ignore to an empty stream.
     fn stream_end(&self, key: &str) -> StoreFuture<String>;
 
-    /// At most `count` entries of a stream, in order: from the id `from` up to the id `until`, both included.
+    /// The first entries of a stream with ids from `from` to `until`, both included, at most `count` of them, in order.
     fn stream_read(
         &self,
         key: &str,
@@ -67,10 +67,10 @@ pub trait SharedStore: Send + Sync {
     ) -> StoreFuture<Vec<SharedEntry>>;
 }
 
-/// The field of the entry of a stream that was empty.
+/// The field of the entry that is added to an empty stream.
 pub const FIRST_FIELD: &str = "roomwire";
 
-/// The milliseconds of the first entries of streams in memory.
+/// The Unix time in milliseconds before the first entry of a stream in memory.
 const FIRST_ENTRY: u64 = 1_700_000_000_000;
 
 /// The streams of a [`MemoryStore`].
@@ -99,13 +99,13 @@ fn parse_id(text: &str) -> Option<(u64, u64)> {
     Some((milliseconds.parse().ok()?, number.parse().ok()?))
 }
 
-/// What a shared key and its mark are.
+/// The state of a shared key and its mark.
 enum SharedState {
     /// Neither exists.
     New,
     /// A node has set the value, with this generation.
     Ours(u64),
-    /// A node had set a value with this generation, which was taken or replaced; 0 if no node had.
+    /// A value of this generation was taken or replaced; 0 if no node had set one.
     Others(u64),
 }
 
@@ -157,7 +157,7 @@ impl MemoryStore {
         id_text(self.streams().append(key, fields))
     }
 
-    /// Removes the entries of a stream before an id, as a server that limits its length.
+    /// Removes the entries of a stream before an id, as a server does that limits its length.
     pub fn stream_trim(&self, key: &str, id: &str) {
         let (mut streams, Some(first)) = (self.streams(), parse_id(id)) else {
             return;

@@ -64,7 +64,7 @@ async fn an_answer_over_the_limit_completes_the_request_of_a_server_with_what_fi
         assert_eq!(socket["rooms"].as_array().unwrap().len(), 21);
     }
     assert_eq!(shortened(&cluster, 1), 1);
-    logged_with("response published without what does not fit").await;
+    logged_with("response shortened").await;
 }
 
 #[actix_rt::test]

@@ -352,7 +352,7 @@ async fn translating_cluster(hub: &Hub, prefix: &str) -> (TestCluster<1>, [Webso
     let cluster = TestCluster::configured(&config(&settings), hub.clone()).await;
     let node = &cluster.nodes[0];
     let name = node.node();
-    let begins = "translates between the dialects of the bus from now on";
+    let begins = "this node translates between the dialects of the bus";
     logged(&format!("{begins} node={name}")).await;
     let mut clients = [node.member().await, node.member().await];
     for client in &mut clients {

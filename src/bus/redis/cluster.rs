@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     /// Publishes a message and counts its receivers. `PUBLISH` on a plain channel counts only those of one server, so
-    /// every master is also queried for its number of subscribers.
+    /// each master is also queried for its number of subscribers.
     pub(super) fn publish_counted(&self, message: Outgoing) -> Receivers {
         let state = self.inner.state();
         let is_sharded = self.inner.common.is_sharded(message.channel.as_str());

@@ -231,7 +231,7 @@ impl PublishTask {
                 appender.add(&mut pipeline, &queued.message, log, epoch, is_first);
                 continue;
             }
-            if queued.is_count_alone {
+            if queued.only_counts {
                 let channel = queued.message.channel.as_str();
                 pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channel);
                 continue;
@@ -272,7 +272,7 @@ impl PublishTask {
         let mut reason = None;
         let mut redirected = Vec::new();
         for ((since, queued), outcome) in batch.into_iter().zip(outcomes) {
-            if queued.is_count_alone {
+            if queued.only_counts {
                 count_subscribers(queued, outcome);
                 continue;
             }

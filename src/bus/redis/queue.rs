@@ -16,7 +16,7 @@ pub(super) struct QueuedMessage {
     pub(super) message: Outgoing,
     pub(super) count: Option<oneshot::Sender<Result<u64, LinkDown>>>,
     /// Only the subscribers of the channel are counted; nothing is published.
-    pub(super) is_count_alone: bool,
+    pub(super) only_counts: bool,
 }
 
 impl AsRef<Outgoing> for QueuedMessage {
@@ -66,7 +66,7 @@ impl PublishQueue {
             let queued = QueuedMessage {
                 message,
                 count: None,
-                is_count_alone: false,
+                only_counts: false,
             };
             self.append(&mut state, queued, now);
         }
@@ -91,7 +91,7 @@ impl PublishQueue {
         self.push_with_count(message, true)
     }
 
-    fn push_with_count(&self, message: Outgoing, is_count_alone: bool) -> CountReceiver {
+    fn push_with_count(&self, message: Outgoing, only_counts: bool) -> CountReceiver {
         let (count, receivers) = oneshot::channel();
         let mut state = self.state();
         if state.connected {
@@ -99,7 +99,7 @@ impl PublishQueue {
             let queued = QueuedMessage {
                 message,
                 count,
-                is_count_alone,
+                only_counts,
             };
             self.append(&mut state, queued, Instant::now());
             self.changed.notify_one();
@@ -158,7 +158,7 @@ impl PublishQueue {
         let all = state.queued.take(usize::MAX);
         let (leaving, staying) = all
             .into_iter()
-            .partition(|(_, queued)| !queued.is_count_alone && leaves(&queued.message));
+            .partition(|(_, queued)| !queued.only_counts && leaves(&queued.message));
         state.queued.restore(staying);
         leaving
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::scripts::milliseconds;
-use super::slots::beside;
+use super::slots::key_in_slot_of;
 use super::store::RedisStore;
 use crate::store::{FIRST_FIELD, SharedEntry, SharedStore, StoreFuture};
 
@@ -60,7 +60,7 @@ return redis.call('XADD', KEYS[1], '*', ARGV[1], '')";
 fn script(text: &str, key: &str) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command.arg(format!("{STATE}{text}")).arg(2);
-    command.arg(key).arg(beside(key, MARK));
+    command.arg(key).arg(key_in_slot_of(key, MARK));
     command
 }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_mark_is_in_the_slot_of_its_key() {
         for key in ["sio:session:abc", "{app}:session:abc", "app"] {
-            let mark = beside(key, MARK);
+            let mark = key_in_slot_of(key, MARK);
             assert_eq!(slot(mark.as_bytes()), slot(key.as_bytes()), "{mark}");
         }
     }

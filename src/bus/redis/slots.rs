@@ -25,7 +25,7 @@ fn hash_tag(name: &[u8]) -> Option<&[u8]> {
 }
 
 /// The name of another key in the slot of `key`. `key` has a hash tag or no braces.
-pub(super) fn beside(key: &str, suffix: &str) -> String {
+pub(super) fn key_in_slot_of(key: &str, suffix: &str) -> String {
     match hash_tag(key.as_bytes()) {
         Some(_) => format!("{key}{suffix}"),
         None => format!("{{{key}}}{suffix}"),

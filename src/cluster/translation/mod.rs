@@ -169,7 +169,7 @@ impl Translator {
             let begins = number.is_ok_and(|number| self.turn.own_marker(number));
             if begins {
                 self.begins = now() + self.parts.pause;
-                info!(node:% = self.parts.node; "translates between the dialects of the bus from now on");
+                info!(node:% = self.parts.node; "this node translates between the dialects of the bus");
                 self.state.send_replace(true);
             }
             return;

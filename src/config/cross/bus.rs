@@ -38,7 +38,8 @@ pub(super) fn resolve(config: &mut Config, checker: &mut Checker<'_, '_>) {
     redis_options(bus, checker);
 }
 
-/// Whether messages of programs in Node can be translated. Redis has no patterns for the sharded channels of rooms.
+/// Whether messages of servers in Node can be translated: not from sharded channels of rooms, for which Redis has no
+/// patterns.
 fn has_translated_adapter(bus: &BusConfig) -> bool {
     match bus.node_adapter {
         NodeAdapter::None => false,
@@ -112,7 +113,7 @@ pub(super) fn check(config: &Config, checker: &mut Checker<'_, '_>) {
     }
 }
 
-/// Translation needs two kinds of foreign programs.
+/// Checks that `bus.translate = "on"` has an effect: translation needs two kinds of foreign programs.
 fn translation(bus: &BusConfig, checker: &mut Checker<'_, '_>) {
     let keys = ["bus.translate", "bus.python", "bus.node_adapter"];
     if !bus.translate || !checker.sound(&keys) {

@@ -33,7 +33,7 @@ const LAST_BATCH_TIME: Duration = Duration::from_secs(1);
 /// Maximum time for which bytes of the client are read and discarded after a close frame.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 16 * 1024;
-/// Interval of the checks whether a congested node has capacity again.
+/// Pause between two checks for free capacity while the node is congested.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 /// Number of decompressed bytes of one read after which the task yields to others of the worker; without them it yields
 /// after 16 reads.
@@ -199,15 +199,15 @@ impl Close {
         Self(Packet::close(None, ""))
     }
 
-    /// The client sends more control packets than it may.
+    /// The client exceeds `limits.control_packets_per_second`.
     fn flood() -> Self {
         Self(Packet::close(Some(1008), Limit::ControlPackets.message()))
     }
 }
 
 impl RemoteWebsocket {
-    /// Decodes bytes of the client up to the limit of a read. What is left is decoded after other tasks had theirs, after
-    /// the pause that decompressed messages require, and once the node is not congested.
+    /// Decodes bytes of the client up to the limit of a read. The rest is decoded after other tasks of the worker have
+    /// run, after the pause that decompressed messages require, and after a pause while the node is congested.
     fn receive(&mut self, mut bytes: BytesMut, ctx: &mut HttpContext<Self>) -> Result<(), Close> {
         let mut budget = InflateBudget::new(INFLATED_PER_READ);
         let used = self.decode(&mut budget, &mut bytes, ctx)?;
@@ -396,7 +396,7 @@ mod tests {
     use crate::transport::forward::envelope::Envelope;
     use crate::transport::forward::remote_websockets::RemoteWebsockets;
 
-    /// A bridge that keeps messages, and never notes that they are done.
+    /// A bridge that keeps messages and never reports them as processed.
     struct Bridge(mpsc::UnboundedSender<Forward>);
 
     impl Actor for Bridge {
@@ -420,7 +420,7 @@ mod tests {
         frame
     }
 
-    /// The numbers of bytes of the texts that have been forwarded since, and of all messages.
+    /// The sizes in bytes of the texts forwarded since the last call, and of all messages together.
     async fn forwarded(forwards: &mut mpsc::UnboundedReceiver<Forward>) -> (Vec<usize>, usize) {
         let (mut texts, mut total) = (Vec::new(), 0);
         while let Ok(Some(forward)) = timeout(Duration::from_millis(200), forwards.recv()).await {
@@ -472,7 +472,7 @@ mod tests {
         });
         let (texts, waiting) = forwarded(&mut forwards).await;
         assert!(directory.congested() && !sending.is_finished());
-        // 8 MiB, and what was read before they were exceeded.
+        // 8 MiB, and what was read before the limit took effect.
         assert!((16..20).contains(&texts.len()), "{}", texts.len());
         directory.backlog_shrank(directory.bridge_index(), waiting);
         let (more, waiting) = forwarded(&mut forwards).await;

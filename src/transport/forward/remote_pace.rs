@@ -1,5 +1,5 @@
-//! How fast a client may send over a websocket that this node holds for a session of another node. Each message is one on
-//! the bus.
+//! Limits how fast a client may send over a websocket that this node holds for a session of another node. Each message
+//! costs one message on the bus.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::session::charge_inflation;
 /// The rates of one websocket.
 pub(super) struct RemotePace {
     limits: Arc<Limits>,
-    /// Paces compressed messages as the owner paces events.
+    /// Limits decompressed bytes at the rate of events of a session.
     inflated: TokenBucket,
     /// Limits control frames and packets that are not messages, to which no limit of events applies.
     control: TokenBucket,
@@ -28,7 +28,7 @@ impl RemotePace {
         }
     }
 
-    /// For how long nothing is read after messages that became larger by `excess` bytes.
+    /// How long the websocket must not be read after decompression has added `excess` bytes.
     pub(super) fn pause(&mut self, excess: usize) -> Duration {
         match self.limits.events() {
             Some(rate) if excess > 0 => {
@@ -42,8 +42,8 @@ impl RemotePace {
         }
     }
 
-    /// Whether the frame is within `limits.control_packets_per_second`. Otherwise the websocket must be closed; this is
-    /// counted and logged.
+    /// Whether the frame is within `limits.control_packets_per_second`. Otherwise the rejection is counted and logged,
+    /// and the websocket must be closed.
     pub(super) fn admits(&mut self, frame: &Frame<'_>) -> bool {
         self.admits_at(frame, clock::now)
     }
@@ -66,7 +66,7 @@ impl RemotePace {
 /// Whether it is a control frame, or an Engine.IO packet that is not a message.
 fn is_control(frame: &Frame<'_>) -> bool {
     match frame {
-        // `b` is a message of revision 3 in base64.
+        // `b` begins a message in base64 (Engine.IO 3).
         Frame::Text(text) => !text.starts_with(['4', 'b']),
         Frame::Ping(_) | Frame::Pong(_) => true,
         Frame::Binary(_) | Frame::Close { .. } => false,

@@ -15,7 +15,7 @@ use crate::model::{EngineId, NodeId, WorkerIndex};
 #[derive(Clone)]
 pub(super) struct Sender {
     bridge: Recipient<Forward>,
-    /// Counts what waits for the bridge.
+    /// Counts the messages that wait for the bridge.
     directory: Arc<Directory>,
 }
 

@@ -159,7 +159,7 @@ impl ClusterExchange {
                     Data::server_event_answer(request, answer)
                 }),
             Outbound::Query(request) => {
-                let selected = request.query.selected_of_servers();
+                let selected = request.query.selector_for_servers();
                 selected.map(|selector| Publication {
                     data: Data::fetch(&request_id(request.id), &selector),
                     namespace: selector.namespace,

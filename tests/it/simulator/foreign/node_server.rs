@@ -197,24 +197,8 @@ impl Server {
                 texts(&request["opts"]["rooms"])?;
                 request["close"].as_bool()?;
             }
-            kind::IDS => {
-                let sockets = self.described(&texts(&request["rooms"])?);
-                let ids: Vec<&Value> = sockets.iter().map(|socket| &socket["id"]).collect();
-                let response = json!({"requestId": id?, "sockets": ids});
-                self.publish(RESPONSES, response.to_string());
-            }
-            kind::ROOMS => {
-                let sockets = self.described(&BTreeSet::new());
-                let rooms = sockets.iter().filter_map(|socket| texts(&socket["rooms"]));
-                let rooms: BTreeSet<String> = rooms.flatten().collect();
-                let response = json!({"requestId": id?, "rooms": rooms});
-                self.publish(RESPONSES, response.to_string());
-            }
-            kind::FETCH => {
-                let rooms = texts(&request["opts"]["rooms"])?;
-                let sockets = self.described(&rooms);
-                let response = json!({"requestId": id?, "sockets": sockets});
-                self.publish(RESPONSES, response.to_string());
+            kind @ (kind::IDS | kind::ROOMS | kind::FETCH) => {
+                self.respond_to_query(kind, id?, request)?;
             }
             kind::SERVER_EVENT => {
                 request["data"].as_array()?;
@@ -241,6 +225,29 @@ impl Server {
             }
             _ => return None,
         }
+        Some(())
+    }
+
+    /// Responds to a request for ids of sockets, rooms or sockets.
+    fn respond_to_query(&self, kind: u64, id: &str, request: &Value) -> Option<()> {
+        let response = match kind {
+            kind::IDS => {
+                let sockets = self.described(&texts(&request["rooms"])?);
+                let ids: Vec<&Value> = sockets.iter().map(|socket| &socket["id"]).collect();
+                json!({"requestId": id, "sockets": ids})
+            }
+            kind::ROOMS => {
+                let sockets = self.described(&BTreeSet::new());
+                let rooms = sockets.iter().filter_map(|socket| texts(&socket["rooms"]));
+                let rooms: BTreeSet<String> = rooms.flatten().collect();
+                json!({"requestId": id, "rooms": rooms})
+            }
+            _ => {
+                let sockets = self.described(&texts(&request["opts"]["rooms"])?);
+                json!({"requestId": id, "sockets": sockets})
+            }
+        };
+        self.publish(RESPONSES, response.to_string());
         Some(())
     }
 

@@ -143,17 +143,14 @@ fn body(
     };
     Ok(match kind {
         kind::BROADCAST => content.emit(packet()?.get(), &fields, selector()?)?,
-        kind::JOIN | kind::LEAVE => {
-            let selector = selector()?;
-            let rooms = rooms(&fields.rooms).filter(|rooms| !rooms.is_empty());
-            let rooms = rooms
-                .ok_or(MalformedClusterMessage::Field("rooms"))?
-                .into_vec();
-            MessageBody::Change(match kind {
-                kind::JOIN => Command::Join { selector, rooms },
-                _ => Command::Leave { selector, rooms },
-            })
-        }
+        kind::JOIN => MessageBody::Change(Command::Join {
+            selector: selector()?,
+            rooms: changed_rooms(&fields)?,
+        }),
+        kind::LEAVE => MessageBody::Change(Command::Leave {
+            selector: selector()?,
+            rooms: changed_rooms(&fields)?,
+        }),
         kind::DISCONNECT => MessageBody::Change(Command::Disconnect {
             selector: selector()?,
             close: fields.close,
@@ -185,6 +182,13 @@ fn body(
         },
         _ => MessageBody::Ignored,
     })
+}
+
+/// The rooms that a request joins or leaves, at least one.
+fn changed_rooms(fields: &DataFields<'_>) -> Result<Vec<Room>, MalformedClusterMessage> {
+    let rooms = rooms(&fields.rooms).filter(|rooms| !rooms.is_empty());
+    let rooms = rooms.ok_or(MalformedClusterMessage::Field("rooms"))?;
+    Ok(rooms.into_vec())
 }
 
 impl MessageContent {

@@ -203,10 +203,10 @@ impl PubSubDialect {
     fn query(&self, request: &QueryRequest) -> Option<Outgoing> {
         let selector = request
             .query
-            .selected_of_servers()
+            .selector_for_servers()
             .filter(|_| self.is_member)?;
         let id = self.request_id(request.id);
-        let message = match request.query.counts_of_servers() && selector.except.is_empty() {
+        let message = match request.query.needs_only_number() && selector.except.is_empty() {
             true => encode::ids_request(&self.members.uid, &id, &selector),
             false => encode::fetch_request(&self.members.uid, &id, &selector),
         };

@@ -254,17 +254,22 @@ fn messages_of_other_nodes_of_the_cluster_and_for_other_namespaces_have_no_effec
     }
 }
 
-#[test]
-fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
-    let dialect = dialect();
-    let request = QueryRequest {
+/// A query of node `abcd` for the sockets of the room `r`.
+fn details_query() -> QueryRequest {
+    QueryRequest {
         from: node("abcd"),
         id: 0xabc,
         query: Query::Details {
             selector: Selector::room(Namespace::main(), Room::from("r")),
             limit: 1,
         },
-    };
+    }
+}
+
+#[test]
+fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
+    let dialect = dialect();
+    let request = details_query();
     let outbound = Outbound::Query(&request);
     let (channel, message) = published(&dialect, &outbound);
     assert_eq!(channel, "socket.io#/#");
