@@ -183,6 +183,9 @@ mod tests {
         };
         assert_eq!(none.selector_for_servers(), None);
         let everybody = Selector::everybody(namespace());
-        assert_eq!(room_list("a", "", 1).selector_for_servers(), Some(everybody));
+        assert_eq!(
+            room_list("a", "", 1).selector_for_servers(),
+            Some(everybody)
+        );
     }
 }

@@ -120,7 +120,12 @@ impl NodeRecord {
 
 /// Rooms that are ids of sockets of nodes are former ids of the session. All others, among them the id of its socket at
 /// a server, are ordinary rooms.
-fn assemble(sid: &str, rooms: Vec<&str>, namespace: &Namespace, own: RoomwireMember) -> SessionRecord {
+fn assemble(
+    sid: &str,
+    rooms: Vec<&str>,
+    namespace: &Namespace,
+    own: RoomwireMember,
+) -> SessionRecord {
     let mut record = SessionRecord {
         namespace: own.namespace.unwrap_or_else(|| namespace.clone()),
         user: own.user,
