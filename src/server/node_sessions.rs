@@ -64,7 +64,7 @@ mod tests {
         config.message_limit = 10_000;
         config.shared_namespaces = vec!["/".to_owned()];
         let parts = node_session_parts(&config, node).unwrap();
-        assert_eq!(parts.key, "sio:session:");
+        assert_eq!(parts.key_prefix, "sio:session:");
         let main = Namespace::main();
         let stream = (parts.streams.stream_of)(&main);
         assert_eq!(stream, "socket.io-2");

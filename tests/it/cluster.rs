@@ -213,7 +213,7 @@ async fn a_connect_is_accepted_once_its_namespace_is_subscribed() {
     for client in &mut clients {
         client.expect(r#"42["n",1]"#).await;
     }
-    // Those that follow do not wait, on either worker.
+    // Later sockets do not wait, on either worker.
     slow.hold();
     for _ in 0..4 {
         let mut client = server.websocket().await;

@@ -59,7 +59,7 @@ async fn held_websocket_carries_messages(cluster: &TestCluster<2>) {
             .await;
         websocket.expect_binary(&content).await;
     }
-    // More than may wait for the bridge, which notes that it is done. No ack has this number.
+    // More than may wait for the bridge, which reports each message as processed. No ack has this number.
     for _ in 0..20 {
         let ack = format!(r#"43999["{}"]"#, filler(500_000));
         websocket.send(&ack).await;
@@ -220,7 +220,7 @@ async fn heartbeat_and_payload_limit_apply_to_a_websocket_on_another_node() {
     owner.sessions(0).await;
 }
 
-/// What costs a worker next to nothing costs the bus a message each.
+/// A control packet costs a worker next to nothing, but costs the bus a message.
 #[actix_rt::test]
 async fn a_flood_of_control_packets_closes_a_websocket_on_another_node() {
     let files = Files::good();

@@ -1,5 +1,5 @@
-//! Sessions that clients continue at Socket.IO servers in Node and at nodes, on a real Redis. The test does with Redis what
-//! such a server does.
+//! Clients continue their sessions at Socket.IO servers in Node and at nodes, with a real Redis. The tests execute the
+//! Redis commands of such a server.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::support::redis::RedisServer;
 use crate::support::server::config_with_file;
 use crate::support::{TestServer, eventually};
 
-/// Two nodes, and the Redis that they share with a server.
+/// Two nodes and the Redis that they share with a server.
 struct Shared {
     redis: RedisServer,
     nodes: [TestServer; 2],
@@ -85,13 +85,13 @@ impl Shared {
         self.redis.query(&["GET", &key(client)])
     }
 
-    /// What a server does when a client comes back to it.
+    /// Takes the session, as a server does when its client returns.
     fn take(&self, client: &Client) {
         let taken: Option<String> = self.redis.query(&["GETDEL", &key(client)]);
         assert!(taken.is_some());
     }
 
-    /// What a server does when the client loses its connection again.
+    /// Writes the session, as a server does when its client loses the connection.
     fn persist(&self, client: &Client, rooms: &[&str], data: &Value) {
         let sid = &client.websocket.socket;
         let rooms: Vec<&str> = [&[sid.as_str()], rooms].concat();
@@ -112,7 +112,7 @@ fn key(client: &Client) -> String {
 }
 
 #[actix_rt::test]
-async fn a_client_goes_from_node_to_node_to_a_server_and_back_and_misses_nothing() {
+async fn a_session_moves_between_nodes_and_a_server_without_a_missed_event() {
     let Some(shared) = Shared::start("").await else {
         return;
     };
@@ -131,19 +131,19 @@ async fn a_client_goes_from_node_to_node_to_a_server_and_back_and_misses_nothing
     emit(&mut publisher, "another", 0..=0).await;
     shared.stock_emits(4, &["r", "another"]);
     emit(&mut publisher, "r", 5..=5).await;
-    // As clients of servers do: without another option.
+    // As a client of a server does: without the option `recover`.
     let mut client = Client::connect_on(b.websocket().await, resume.clone()).await;
     assert_eq!(client.session["recovered"], true, "{}", client.session);
     assert_eq!(client.connected["pid"], resume["pid"]);
     client.expect(3..=5).await;
-    // Live again, also by the id that it had.
+    // The client receives new events, also those to its former id.
     shared.stock_emits(6, &[&first_id]);
     client.expect(6..=6).await;
     eventually("the record", || {
         shared.record(&client).is_some_and(|it| it.len() > 100)
     })
     .await;
-    // At a server, which keeps the id of its socket, and back.
+    // To a server, which keeps the id of the socket, and back.
     let resume = client.resume();
     let lost = Client {
         offset: client.offset.clone(),
@@ -165,7 +165,7 @@ async fn a_client_goes_from_node_to_node_to_a_server_and_back_and_misses_nothing
         shared.stock_emits(number, &[room]);
         client.expect(number..=number).await;
     }
-    // The former connection, if it were still there, has lost the session.
+    // The former holder of the session can no longer write it.
     let record = BASE64_STANDARD
         .decode(shared.record(&client).unwrap())
         .unwrap();
@@ -182,7 +182,7 @@ async fn a_connection_whose_session_a_server_has_taken_is_closed() {
     let [a, _] = &shared.nodes;
     let mut client = Client::connect(a).await;
     let mut other = Client::connect(a).await;
-    // A Redis that has lost its data has not taken the sessions.
+    // If Redis has lost its data, sessions do not count as taken.
     let flushed: String = shared.redis.query(&["FLUSHALL"]);
     assert_eq!(flushed, "OK");
     other.websocket.join("r").await;
@@ -194,7 +194,7 @@ async fn a_connection_whose_session_a_server_has_taken_is_closed() {
     client.websocket.send(r#"42["roomwire:join","x"]"#).await;
     client.websocket.expect("41").await;
     assert_eq!(shared.record(&client), None);
-    // The end of a session by its client is final.
+    // A session that its client has ended is removed.
     other.websocket.send("41").await;
     eventually("the record", || shared.record(&other).is_none()).await;
 }
@@ -214,7 +214,7 @@ async fn two_thousand_missed_events_are_received_in_order_and_a_removed_offset_b
     let mut client = Client::connect_with(b, resume.clone()).await;
     assert_eq!(client.session["recovered"], true, "{}", client.session);
     client.expect(1..=2000).await;
-    // The page that was read is kept for a while by this node, not by the other one.
+    // This node keeps the page that it has read for a while; the other node must read it.
     let trimmed: u64 = shared.redis.query(&["XTRIM", "socket.io", "MAXLEN", "10"]);
     assert!(trimmed > 1900);
     let client = Client::connect_with(a, resume).await;

@@ -10,7 +10,7 @@ use crate::support::log::logged_with;
 use crate::support::node_server::NodeServer;
 use crate::support::{TestCluster, WebsocketClient, eventually};
 
-/// The least limit of messages, and payloads of clients that fit.
+/// The lowest `bus.message_limit`, and payloads that fit.
 const SMALL: [(&str, &str); 2] = [
     ("ENGINE__MAX_PAYLOAD", "30000"),
     ("BUS__MESSAGE_LIMIT", "46384"),
@@ -24,7 +24,7 @@ async fn cluster<const N: usize>(more: &[(&str, &str)]) -> (TestCluster<N>, Node
     (cluster, server)
 }
 
-/// Members of a node, in rooms whose names have 4 kB together.
+/// Clients of a node in rooms whose names have 4 kB in total.
 async fn members_of_long_rooms(
     cluster: &TestCluster<2>,
     server: &NodeServer,
@@ -46,7 +46,7 @@ fn shortened<const N: usize>(cluster: &TestCluster<N>, node: usize) -> u64 {
 }
 
 #[actix_rt::test]
-async fn an_answer_over_the_limit_completes_the_request_of_a_server_with_what_fits() {
+async fn an_answer_over_the_limit_is_shortened_and_completes_the_request_of_a_server() {
     let (cluster, mut server) = cluster::<2>(&SMALL).await;
     let members = members_of_long_rooms(&cluster, &server).await;
     let ids: BTreeSet<&str> = members.iter().map(|member| &*member.socket).collect();
@@ -68,7 +68,7 @@ async fn an_answer_over_the_limit_completes_the_request_of_a_server_with_what_fi
 }
 
 #[actix_rt::test]
-async fn an_answer_over_the_limit_completes_the_query_of_a_node_which_names_the_other_as_missing() {
+async fn a_query_with_an_answer_over_the_limit_ends_and_names_the_node_as_missing() {
     let (cluster, mut server) = cluster::<2>(&SMALL).await;
     let _members = members_of_long_rooms(&cluster, &server).await;
     let body = r#"{"everybody":true,"limit":3}"#;
@@ -127,7 +127,7 @@ fn sockets_of_server() -> [Value; 2] {
     ]
 }
 
-/// Sends a request of the API to the first node, and responds to the query of the server.
+/// Sends an API request to the first node, and responds as the server to the query that it causes.
 async fn answered<const N: usize>(
     cluster: &TestCluster<N>,
     server: &mut NodeServer,
@@ -218,7 +218,7 @@ async fn a_server_that_does_not_respond_is_missing_in_the_answer() {
         (&json!(1), &json!(["servers"]))
     );
     let (query, _) = server.receive().await;
-    // Too late, and then once more than the server owes.
+    // A late response, and one more than the server was requested for.
     for _ in 0..2 {
         server.respond(&json!({"requestId": query["requestId"], "sockets": ["a"]}));
     }

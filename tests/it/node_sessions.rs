@@ -1,4 +1,5 @@
-//! Namespaces that are shared with Socket.IO servers in Node: their events have one order, that of the stream.
+//! Namespaces with sessions shared with Socket.IO servers in Node: all nodes deliver their events in the order of the
+//! stream.
 
 use std::sync::Arc;
 
@@ -173,7 +174,7 @@ async fn all_nodes_deliver_the_events_of_nodes_and_servers_once_in_the_order_of_
 }
 
 #[actix_rt::test]
-async fn broadcasts_and_events_for_one_socket_take_the_way_of_the_stream_too() {
+async fn broadcasts_and_events_for_one_socket_are_published_through_the_stream_too() {
     let servers = Servers::start().await;
     let nodes = &servers.cluster.nodes;
     let mut members = [recovering(&nodes[0]).await, recovering(&nodes[1]).await];
@@ -208,7 +209,7 @@ async fn volatile_events_have_no_position_and_arrive_once() {
         assert_eq!(received, [json!(["v", null]), json!(["w", null])]);
         member.quiet().await;
     }
-    // The other node received the event of a node on its own channel.
+    // The other node received the volatile event over the native dialect.
     let entries = servers.entries();
     let is_streamed = |(_, names): &(String, Vec<String>)| names.iter().any(|it| it == "roomwire");
     assert!(entries.len() == 2 && !entries.iter().any(is_streamed));
@@ -262,7 +263,7 @@ async fn changes_of_rooms_have_their_place_among_the_events() {
 }
 
 #[actix_rt::test]
-async fn what_enters_while_the_bus_is_away_is_delivered_when_it_is_back() {
+async fn events_that_enter_while_the_bus_is_away_are_delivered_when_it_is_back() {
     let servers = Servers::start().await;
     let nodes = &servers.cluster.nodes;
     let mut members = [recovering(&nodes[0]).await, recovering(&nodes[1]).await];
@@ -273,7 +274,7 @@ async fn what_enters_while_the_bus_is_away_is_delivered_when_it_is_back() {
     assert_eq!(event(&mut members[1]).await[0], "stock");
     members[0].quiet().await;
     servers.cluster.heal(0);
-    // What a node missed, it reads from the stream.
+    // A node reads what it missed from the stream.
     assert_eq!(event(&mut members[0]).await[0], "stock");
     for member in &mut members {
         assert_eq!(event(member).await, json!(["queued", servers.last_id()]));
@@ -282,7 +283,7 @@ async fn what_enters_while_the_bus_is_away_is_delivered_when_it_is_back() {
 }
 
 #[actix_rt::test]
-async fn a_node_delivers_what_entered_before_it_could_read_the_stream() {
+async fn a_node_delivers_events_that_entered_before_it_could_read_the_stream() {
     let hub = Hub::default();
     hub.add_stream(Channel::from(STREAM));
     let (link, events) = hub.join();
@@ -300,7 +301,7 @@ async fn a_node_delivers_what_entered_before_it_could_read_the_stream() {
 }
 
 #[actix_rt::test]
-async fn a_node_without_shared_sessions_loses_nothing_of_those_that_have_them() {
+async fn a_node_without_shared_sessions_receives_all_events_of_nodes_with_them() {
     let hub = Hub::default();
     hub.add_stream(Channel::from(STREAM));
     let without = config_with_file(&[("BUS__NODE_ADAPTER", "streams")], None);

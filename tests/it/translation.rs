@@ -425,7 +425,7 @@ async fn requests_of_another_cluster_are_not_translated_and_those_of_emitters_ar
 }
 
 #[actix_rt::test]
-async fn with_the_sharded_adapter_the_namespaces_are_translated_that_the_node_has_heard_of() {
+async fn with_the_sharded_adapter_configured_and_used_namespaces_are_translated() {
     let mut bus = Bus::new(&SHARDED);
     let _nodes: [Node; 2] = bus.nodes().await;
     bus.emit_sharded("/", &json!("configured"));
@@ -441,7 +441,7 @@ async fn with_the_sharded_adapter_the_namespaces_are_translated_that_the_node_ha
     ] {
         assert_eq!(message[field], value, "{field}");
     }
-    // A server in Python has used it, which reaches servers in Node.
+    // A server in Python has published in the namespace, and servers in Node receive it.
     bus.link
         .subscribe(vec![Channel::from("socket.io#/by-pattern-1#")]);
     bus.emit_python(
@@ -457,7 +457,7 @@ async fn with_the_sharded_adapter_the_namespaces_are_translated_that_the_node_ha
     assert_eq!(translated["data"]["opts"]["rooms"], json!(["r"]));
     bus.link
         .unsubscribe(vec![Channel::from("socket.io#/by-pattern-1#")]);
-    // As long as the node translates.
+    // The subscription lasts as long as the node translates.
     seconds(600.0).await;
     bus.emit_sharded("/by-pattern-1", &json!("known"));
     seconds(0.1).await;

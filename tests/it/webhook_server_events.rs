@@ -12,12 +12,12 @@ use crate::support::server::config;
 use crate::support::{TestCluster, WebsocketClient, eventually, within_deadline};
 
 /// A server in Node with the pub/sub adapter, as far as the bus can tell.
-struct NodeServer {
+struct ServerSideEmitter {
     link: Arc<MemoryLink>,
     events: LinkEvents,
 }
 
-impl NodeServer {
+impl ServerSideEmitter {
     fn join(hub: &Hub) -> Self {
         let (link, events) = hub.join();
         let channels = ["socket.io-response#/#", "socket.io-response#/other#"];
@@ -25,7 +25,7 @@ impl NodeServer {
         Self { link, events }
     }
 
-    /// Emits an event for the other servers, which acknowledge it under the id, if there is one.
+    /// Emits an event for the other servers. With an `id`, it requests an ack.
     fn server_side_emit(&self, namespace: &str, id: Option<&str>, event: &Value) {
         let mut request = json!({"uid": "6itfXj", "type": 6, "data": event});
         if let Some(id) = id {
@@ -53,7 +53,7 @@ impl NodeServer {
         within_deadline("a response", message).await
     }
 
-    /// Emits an event with an ack in `/`; returns what this node acknowledges it with.
+    /// Emits an event in `/` that requests an ack; returns the ack of the node.
     async fn ask(&mut self, event: &Value) -> Value {
         self.server_side_emit("/", Some("KUrYIM"), event);
         let response: Value = serde_json::from_str(&self.response().await).unwrap();
@@ -66,11 +66,11 @@ impl NodeServer {
 }
 
 /// Nodes in front of the backend, a server in Node, and a client of each node in `/`, without which the nodes would not
-/// listen to servers.
+/// subscribe to the channels of servers.
 async fn cluster<const N: usize>(
     backend: &TestBackend,
     settings: &[(&str, &str)],
-) -> (TestCluster<N>, NodeServer, Vec<WebsocketClient>) {
+) -> (TestCluster<N>, ServerSideEmitter, Vec<WebsocketClient>) {
     let url = backend.url();
     let usual = [
         ("APP__KIND", "webhook"),
@@ -84,8 +84,8 @@ async fn cluster<const N: usize>(
     for node in &cluster.nodes {
         clients.push(node.member().await);
     }
-    let mut server = NodeServer::join(&cluster.hub);
-    // Until every node listens.
+    let mut server = ServerSideEmitter::join(&cluster.hub);
+    // Until every node is subscribed.
     for expected in 1.. {
         server.server_side_emit("/", Some(&format!("probe{expected}")), &json!(["probe"]));
         let mut responses = 0;
@@ -155,7 +155,8 @@ async fn an_event_without_an_ack_reaches_the_backend_and_returns_nothing() {
     eventually("the request", || requests(&backend).len() == 1).await;
     let data = json!({"namespace": "/", "event": "notice", "args": [], "ack": false});
     assert_eq!(requests(&backend)[0].body["data"], data);
-    // Whatever the backend responds with: the next response is that to the next event, and no client is affected.
+    // The response of the backend has no effect: the next response on the bus is to the next event, and clients receive
+    // nothing.
     assert_eq!(server.ask(&json!(["last"])).await, "unwanted");
     assert_eq!(clients[0].ask(r#"["e"]"#).await, "[]");
 }
@@ -210,7 +211,7 @@ async fn a_server_receives_null_if_the_backend_has_no_ack_for_it() {
 }
 
 #[actix_rt::test]
-async fn a_server_receives_null_at_once_while_the_backend_is_down_and_where_no_route_leads() {
+async fn a_server_receives_null_at_once_while_the_backend_is_down_and_without_a_route() {
     let mut backend = TestBackend::start(|_| Reply::Json(json!({"ack": [1]})));
     let settings = [
         ("WEBHOOK__TIMEOUT", "10s"),
@@ -254,7 +255,7 @@ async fn events_of_servers_are_sent_only_where_a_route_selects_them() {
     let config = config(&[&usual[..], &settings].concat());
     let cluster = TestCluster::<1>::configured(&config, Hub::default()).await;
     let _client = cluster.nodes[0].member().await;
-    let mut server = NodeServer::join(&cluster.hub);
+    let mut server = ServerSideEmitter::join(&cluster.hub);
     loop {
         server.server_side_emit("/", Some("first"), &json!(["e"]));
         let response = tokio::time::timeout(Duration::from_millis(100), server.response());

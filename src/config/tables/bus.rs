@@ -57,9 +57,9 @@ table! {
         /// With `pubsub`: whether responses are sent to the requesting server alone (`publishOnSpecificResponseChannel` of
         /// the servers).
         node_specific_responses: bool = false, flag();
-        /// Headers of the request that opened a session, such as `user-agent`, which servers receive in the handshakes of
-        /// fetched sockets, together with the address of the client and whether it uses TLS. As long as there are none,
-        /// nodes keep no handshakes for servers. Headers with credentials, such as `cookie`, are rejected.
+        /// Headers of the request that opened a session, such as `user-agent`, which servers in Node receive in the
+        /// `handshake` of fetched sockets, with the address of the client and whether it uses TLS. If empty, nodes keep
+        /// no handshakes. Headers with credentials, such as `cookie`, are rejected.
         node_handshake: Vec<String> = [], list(text("name", values::shown_header));
         /// With `sharded`: the rooms with a channel of their own (`subscriptionMode` of the servers: `none` is
         /// `static`, `rooms` is `dynamic`, `all` is `dynamic-private`).
@@ -74,11 +74,11 @@ table! {
         node_stream_read_count: usize = 100, number(1..=10000);
         /// With the streams adapter: whether its channels are sharded (`useShardedPubSub`).
         node_sharded_pubsub: bool = false, flag();
-        /// With the streams adapter: whether sessions in `recovery.namespaces` are shared with these servers
-        /// (`connectionStateRecovery` of the servers), so that clients continue their sessions on either side. Events of
-        /// these namespaces then take their way through the stream (docs/bus.md#nodejs).
+        /// With the streams adapter: whether sessions in `recovery.namespaces` are shared with the servers (their
+        /// `connectionStateRecovery`), so that a client can continue its session at a node or a server. Events of these
+        /// namespaces are then published through the stream (docs/bus.md#shared-sessions).
         node_sessions: bool = false, flag();
-        /// With `node_sessions`: what the keys of sessions in Redis begin with (`sessionKeyPrefix`).
+        /// With `node_sessions`: prefix of the keys of sessions in Redis (`sessionKeyPrefix`).
         node_session_key: String = "sio:session:", text("prefix", values::channel_name);
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
         /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`; with `sharded` only if

@@ -51,9 +51,9 @@ table! {
         /// Burst size of events of one session. 0 = the number allowed per second, `auto` = 500, or 0 if the rate is not
         /// `auto`.
         events_burst: u32 = "auto", number(0..=MAX_RATE).or_auto(), reload;
-        /// Websocket pings and pongs, and packets that are not messages, per second of a websocket that this node holds
-        /// for a session of another one: each costs the bus a message. Five times as many at once. Above it, the
-        /// websocket is closed. 0 = no limit.
+        /// Pings, pongs and packets that are not messages, per second, of a websocket that this node holds for a
+        /// session of another node: each of them costs a message on the bus. The burst size is five times as many. A
+        /// websocket that exceeds it is closed. 0 = no limit.
         control_packets_per_second: u32 = 100, number(0..=MAX_RATE), reload;
         /// Events per second of one user, in all its sessions on this node. Events above the rate are rejected with
         /// `too_many_events`. 0 = no limit, `auto` = 200.

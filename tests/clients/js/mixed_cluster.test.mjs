@@ -257,7 +257,7 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
         const share = `${received.length} of ${sent[member.name]} from ${member.name} at ${guest.member.name}`;
         t.diagnostic(share);
         assert.equal(new Set(received).size, received.length, `twice: ${share}`);
-        // What was sent while a member or Redis was away may be lost, or arrive late.
+        // Messages sent while a member or Redis was away may be lost or late.
         const inOrder = received.filter((number) => healthy.has(`${member.name} ${number}`));
         assert.ok(inOrder.every((number, index) => index === 0 || inOrder[index - 1] < number), `out of order: ${inOrder}`);
       }

@@ -149,9 +149,9 @@ impl<'a> Journey<'a> {
         found.into_iter()
     }
 
-    /// If a later connection left the room and was lost: until when what was appended has been received for certain. A
-    /// session that leaves a room while it catches up still receives what it missed there, but if it loses that connection
-    /// too, its record no longer has the room.
+    /// If a later connection left the room and was lost: the time up to which appended events have certainly been
+    /// received. A session that leaves a room while it catches up still receives what it missed there, but if it loses
+    /// that connection too, its record no longer has the room.
     fn left_while_catching_up(&self, index: usize, room: &str) -> Option<Duration> {
         let last = self.connections.len() - 1;
         for (_, connection) in self.connections.iter().take(last).skip(index + 1) {

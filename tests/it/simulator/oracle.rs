@@ -128,7 +128,7 @@ pub fn must_receive(
         && is_sent(history, emit)
 }
 
-/// When an emit has arrived everywhere without faults.
+/// The time at which an emit has arrived everywhere if there are no faults.
 pub fn arrived_by(emit: &Emit) -> Duration {
     let after_query = match emit.sender {
         Sender::Call(_) => QUERY_TIME,
@@ -137,7 +137,7 @@ pub fn arrived_by(emit: &Emit) -> Duration {
     emit.sent + after_query + DELIVERY
 }
 
-/// Whether nothing was wrong with a node at the begin and the end of this time.
+/// Whether a node had no fault at the beginning and the end of this period.
 pub fn is_healthy(history: &History, node: usize, from: Duration, to: Duration) -> bool {
     let mut faults = history.faults.iter();
     !faults.any(|fault| fault.covers(node, from) || fault.covers(node, to))

@@ -18,7 +18,7 @@ use super::logs::Appends;
 use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
-use foreign::Foreigners;
+use foreign::ForeignServers;
 
 mod clients;
 mod end;
@@ -51,7 +51,7 @@ pub struct World {
     fails_over_until: Duration,
     /// How far the clock of that server is ahead of the time of the run.
     clock: Duration,
-    foreign: Foreigners,
+    foreign: ForeignServers,
 }
 
 /// A client that returns.
@@ -161,7 +161,7 @@ impl World {
             returns: Vec::new(),
             fails_over_until: Duration::ZERO,
             clock: CLOCK,
-            foreign: Foreigners::new(foreign_chance),
+            foreign: ForeignServers::new(foreign_chance),
         };
         if features.foreign == Foreign::Both {
             world.shared.hub.keep_common_order();
@@ -327,7 +327,7 @@ impl World {
         for (from, from_stalls) in &members {
             for (to, to_stalls) in &members {
                 let late = Duration::from_secs(2);
-                // In a common order, what is late on its way to the server of the bus would delay what others publish.
+                // With a common order, a message that reaches the bus late would delay those that others publish.
                 let in_order = self.features.foreign == Foreign::Both;
                 let stalled = *to_stalls || *from_stalls && !in_order;
                 let time = if stalled { (late, late) } else { LATENCY };

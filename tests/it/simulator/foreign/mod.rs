@@ -1,5 +1,5 @@
-//! Foreign servers on the bus of a run, scripted: what a stock server publishes and how it responds, written down anew here
-//! and not shared with the dialects of the nodes.
+//! Scripted foreign servers on the bus of a run. They publish and respond as stock servers do, without code of the
+//! dialects of the nodes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ pub struct ForeignServer {
     pub life: LifeId,
     pub dialect: Dialect,
     pub member: MemberId,
-    /// It is disconnected from the bus until this time.
+    /// The server is disconnected from the bus until this time.
     pub cut_until: Option<Duration>,
     server: Rc<Server>,
 }
@@ -51,7 +51,7 @@ struct Server {
     link: Arc<MemoryLink>,
     /// Identifies the process.
     uid: String,
-    /// By the id under which responses arrive: the number of the request in the record.
+    /// The index of each request in the record, by the id with which its responses arrive.
     requests: RefCell<BTreeMap<String, usize>>,
 }
 
@@ -179,7 +179,7 @@ impl ForeignServer {
         self.server.fetch(room);
     }
 
-    /// Sends an event to all servers in Node and all nodes, which answer it.
+    /// Sends an event to all servers in Node and all nodes, which respond.
     pub fn emit_to_servers(&self) {
         self.server.emit_to_servers();
     }

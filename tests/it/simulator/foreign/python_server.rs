@@ -56,7 +56,7 @@ impl Server {
         let message: Value = serde_json::from_slice(message).ok()?;
         let (method, host) = (message["method"].as_str()?, message["host_id"].as_str()?);
         if method == "callback" {
-            // The process is named whose callback it is.
+            // `host_id` names the process that requested the callback.
             if host == self.uid {
                 let id = message["id"].as_u64()?.to_string();
                 let ack = match message["args"].as_array()?.first()? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::simulator::history::{EVERYBODY, Emit, EmitId};
 
-/// One process of a foreign server; one that starts again is another one.
+/// One process of a foreign server. A restart is a new process.
 pub type LifeId = usize;
 
 /// The room into which foreign servers put sockets, and out of which they take them.
@@ -53,7 +53,7 @@ pub struct ForeignSocket {
 }
 
 impl ForeignSocket {
-    /// Whether an emit to these rooms (none: to all), except these, is for it.
+    /// Whether an emit to these rooms (none: to all sockets) with these exceptions selects the socket.
     pub fn is_selected(&self, rooms: &BTreeSet<String>, except: &BTreeSet<String>) -> bool {
         let is_in = |room: &String| {
             let in_annex = self.is_in_annex && room == ANNEX;
@@ -62,7 +62,7 @@ impl ForeignSocket {
         (rooms.is_empty() || rooms.iter().any(is_in)) && !except.iter().any(is_in)
     }
 
-    /// Whether an emit is for it, apart from those to [`ANNEX`].
+    /// Whether an emit selects the socket; emits to [`ANNEX`] do not count.
     pub fn is_addressed(&self, emit: &Emit) -> bool {
         let rooms = match emit.room.as_str() {
             EVERYBODY => BTreeSet::new(),

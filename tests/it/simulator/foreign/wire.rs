@@ -11,7 +11,7 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
     bytes
 }
 
-/// The value of a message; `None` if it is not one complete value, on which a stock server would end.
+/// The value of a message; `None` if it is not exactly one value, which would crash a stock server.
 pub(super) fn unpack(message: &Bytes) -> Option<Value> {
     let mut reader = Reader::lenient(message);
     let json = reader.json(&mut Attachments::new(), 1 << 20).ok()?;

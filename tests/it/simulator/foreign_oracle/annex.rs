@@ -1,4 +1,4 @@
-//! The annex, a room in which sockets are only by request of foreign servers, and disconnects.
+//! Checks disconnects by foreign servers, and the annex: a room whose members are put there by foreign servers only.
 
 use super::*;
 use crate::simulator::foreign::record::Move;

@@ -1,5 +1,5 @@
-//! What must hold for foreign servers: their clients receive each emit once, also one that nodes translate for them, and
-//! every request is responded to as a stock server expects.
+//! Checks foreign servers: their clients receive each emit once, also translated ones, and every request receives the
+//! responses that a stock server expects.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::oracle::{self, DELIVERY, arrived_by, end_of, is_healthy, is_sent};
 mod annex;
 mod requests;
 
-/// Time after a fault in which nobody may translate: a lease of 2 s, and the time to acquire it.
+/// Time after a fault during which possibly no node translates: a lease of 2 s, and the time to acquire it.
 const HANDOVER: Duration = Duration::from_secs(4);
 
 pub fn check(history: &History) -> Vec<String> {
@@ -77,8 +77,8 @@ fn reaches(history: &History, (from, to): (LifeId, LifeId), at: Duration) -> boo
     lives[from].dialect == lives[to].dialect || is_translated(history, at)
 }
 
-/// Whether a node certainly translates at this time: nothing has been wrong with any node for a while, or nothing with the
-/// one that has translated last and goes on to do so.
+/// Whether a node certainly translates at this time: no node has had a fault for a while, or the last one to translate
+/// has had none and still translates afterwards.
 fn is_translated(history: &History, at: Duration) -> bool {
     let until = at + DELIVERY;
     let faults = |from: Duration| {
@@ -98,11 +98,11 @@ fn is_translated(history: &History, at: Duration) -> bool {
     let (Some((since, node)), Some((_, next))) = (before, after) else {
         return false;
     };
-    // One that had its turn in between may have ended in it.
+    // Another node may have had a turn in between and have died in it.
     node == next && faults(*since).all(|fault| fault.node != *node && fault.kind != Kind::Death)
 }
 
-/// Whether a fault lasted at any time of this, or a process ended.
+/// Whether a fault lasted or a process ended at any time from `from` to `until`.
 fn disturbs(fault: &Fault, from: Duration, until: Duration) -> bool {
     match fault.kind {
         Kind::Death => (from..=until).contains(&fault.begin),
@@ -110,7 +110,7 @@ fn disturbs(fault: &Fault, from: Duration, until: Duration) -> bool {
     }
 }
 
-/// Whether a receiver of a request certainly lives, and is connected.
+/// Whether a receiver of a request is certainly alive and connected.
 fn is_up(history: &History, party: Party, from: Duration, to: Duration) -> bool {
     match party {
         Party::Node(node) => is_healthy(history, node, from, to),

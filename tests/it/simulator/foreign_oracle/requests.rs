@@ -37,7 +37,7 @@ pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     }
 }
 
-/// A server waits for as many responses as there are subscribers: one more or less would be counted for another.
+/// A server waits for one response from each subscriber; a surplus response would be mistaken for that of another.
 fn check_responses(
     history: &History,
     request: &ForeignRequest,
@@ -105,7 +105,7 @@ fn check_counts(
     }
 }
 
-/// Each ack is of another client, which has received the event, and none is missing.
+/// Each ack comes from a different client that has received the event, and none is missing.
 fn check_acks(history: &History, request: &ForeignRequest, emit: EmitId, wrong: &mut Vec<String>) {
     let acks = &request.acks;
     let mut seen = BTreeSet::new();

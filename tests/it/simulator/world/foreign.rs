@@ -1,4 +1,5 @@
-//! What foreign servers do, drawn from a sequence of their own, so that a run has the same other steps with and without them.
+//! The steps of foreign servers, drawn from a random sequence of their own, so that all other steps of a run are the
+//! same with and without them.
 
 use super::*;
 use crate::simulator::foreign::record::{ANNEX, Dialect, Party};
@@ -6,7 +7,7 @@ use crate::simulator::foreign::{ForeignServer, Parties};
 use crate::simulator::history::EVERYBODY;
 
 /// The foreign servers of a run.
-pub struct Foreigners {
+pub struct ForeignServers {
     chance: Chance,
     pub parties: Parties,
     pub servers: Vec<ForeignServer>,
@@ -41,7 +42,7 @@ const FOREIGN_STEPS: [(usize, ForeignStep); 10] = [
     (2, ForeignStep::Start),
 ];
 
-impl Foreigners {
+impl ForeignServers {
     pub fn new(chance: Chance) -> Self {
         Self {
             chance,
@@ -60,7 +61,7 @@ impl World {
     }
 
     fn start_server(&mut self, dialect: Dialect) {
-        let Foreigners {
+        let ForeignServers {
             chance, parties, ..
         } = &mut self.foreign;
         let place = (&self.run, &self.shared.hub, &*parties);
@@ -69,7 +70,7 @@ impl World {
         self.set_latency();
     }
 
-    /// Notes a node among the members of the bus.
+    /// Records a node as a member of the bus.
     pub(super) fn note_party(&self, number: usize) {
         if let Some(node) = &self.nodes[number] {
             let mut parties = self.foreign.parties.borrow_mut();
@@ -77,7 +78,7 @@ impl World {
         }
     }
 
-    /// Lets foreign servers do something.
+    /// Executes a random step of a foreign server.
     pub(super) fn foreign_step(&mut self) {
         let dialects = self.features.foreign.dialects();
         if dialects.is_empty() {
@@ -117,7 +118,7 @@ impl World {
         let is_node = server.dialect == Dialect::Node;
         match step {
             ForeignStep::Emit => server.emit(&room, except, false, None),
-            // What is requested over a connection that is lost is not requested again.
+            // A request over a lost connection is not repeated.
             _ if server.cut_until.is_some() => {}
             ForeignStep::Call if is_node || room != EVERYBODY => {
                 server.emit(&room, except, true, timeout.filter(|_| is_node));

@@ -11,8 +11,8 @@ use crate::cluster::dialect::{Dialect, Inbound, Outbound};
 use crate::config::NodeAdapter;
 use crate::model::random::OsRandom;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer,
-    QueryRequest, ReplyTo, Room, Selector, ServerSocket, SocketDetails, SocketId, Unfit,
+    AckReply, AckToken, Command, Emit, Namespace, NodeId, Payload, Query, QueryAnswer, ReplyTo,
+    Room, Selector, SocketDetails, SocketId, Unfit,
 };
 
 pub(super) static NO_SOCKETS: QueryAnswer = QueryAnswer::Details {
