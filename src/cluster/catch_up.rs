@@ -237,7 +237,7 @@ impl Bridge {
         });
     }
 
-    fn deliver_logged(&mut self, emit: Emit, position: Option<Position>, is_own: bool) {
+    pub(super) fn deliver_logged(&mut self, emit: Emit, position: Option<Position>, is_own: bool) {
         let command = Command::Emit(emit);
         let (rooms, publisher) = (&self.subscriber.rooms, &self.publisher);
         let receiver = &mut self.receiver;

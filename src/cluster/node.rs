@@ -77,7 +77,9 @@ pub struct BridgeParts {
 /// The actor.
 pub struct Bridge {
     pub(super) directory: Arc<Directory>,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
+    /// Whether messages were dropped since Redis was last there.
+    pub(super) has_dropped: bool,
     pub(super) events: Option<LinkEvents>,
     pub(super) publisher: Publisher,
     pub(super) receiver: Receiver,
@@ -152,6 +154,7 @@ impl Bridge {
             membership: Membership::new(parts.directory.node()),
             directory: parts.directory,
             health: parts.health,
+            has_dropped: false,
             events: Some(parts.events),
         }
     }
@@ -226,6 +229,7 @@ impl Bridge {
                 self.directory.set_cut_off(false);
                 self.directory.note_connect();
                 self.publisher.publish_heartbeat(None, MemberState::Joined);
+                self.report_dropped();
                 self.check_logs(ctx);
             }
             LinkEvent::EchoRestored => {
@@ -253,10 +257,12 @@ impl Bridge {
             LinkEvent::EntriesLost { entries } => {
                 metrics.bus_dropped_total.of(BusDrop::Trimmed).add(entries);
                 log::warn!(entries; "entries of a stream were removed before this node read them");
+                self.report_unread_entries();
             }
             LinkEvent::EventsLost(logs) => self.report_lost_events(logs),
             LinkEvent::SpoolDropped { messages, .. } => {
-                metrics.bus_dropped_total.of(BusDrop::Spool).add(messages)
+                metrics.bus_dropped_total.of(BusDrop::Spool).add(messages);
+                self.note_dropped();
             }
             LinkEvent::Subscribed(channels) => self.on_subscribed(&channels, ctx),
             LinkEvent::Message { channel, payload } => self.on_message(&channel, &payload, ctx),
@@ -267,7 +273,9 @@ impl Bridge {
     }
 
     fn on_subscribed(&mut self, channels: &[Channel], ctx: &mut Context<Self>) {
-        self.publisher.publish_waiting(channels);
+        if self.publisher.publish_waiting(channels) {
+            self.note_dropped();
+        }
         let rooms = &mut self.subscriber.rooms;
         let complete = channels.iter().flat_map(|channel| rooms.confirm(channel));
         let complete = complete.collect();

@@ -21,13 +21,15 @@ impl Publisher {
         (is_change && history.is_shared(command.namespace())).then_some(Logs::Stream)
     }
 
-    /// Publishes the messages that waited for these subscriptions, which the bus has confirmed.
-    pub(super) fn publish_waiting(&self, confirmed: &[Channel]) {
+    /// Publishes the messages that waited for these subscriptions, which the bus has confirmed. Returns whether some were
+    /// dropped meanwhile.
+    pub(super) fn publish_waiting(&self, confirmed: &[Channel]) -> bool {
         let mut gate = self.stream_gate.borrow_mut();
         let (messages, dropped) = gate.confirmed(confirmed, Instant::now());
         let metrics = self.directory.metrics();
         metrics.bus_dropped_total.of(BusDrop::Spool).add(dropped);
         self.publish(messages);
+        dropped > 0
     }
 
     /// Publishes a command of a shared namespace. All nodes, this one included, receive it from the stream; programs

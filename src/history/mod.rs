@@ -124,6 +124,14 @@ impl History {
         progress.map_or(0, |progress| progress.applied(clock::now()))
     }
 
+    /// The logs of the shared namespaces as a whole.
+    pub fn shared_logs(&self) -> Vec<LogName> {
+        let shared = self.shared.iter();
+        shared
+            .map(|(namespace, _)| LogName::of_namespace(namespace.clone()))
+            .collect()
+    }
+
     /// Whether the events of a room are kept.
     pub fn keeps(&self, namespace: &Namespace, room: &Room) -> bool {
         self.is_shared(namespace) || self.rooms.contains(namespace, room)

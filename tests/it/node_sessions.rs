@@ -282,6 +282,60 @@ async fn events_that_enter_while_the_bus_is_away_are_delivered_when_it_is_back()
     }
 }
 
+fn gap() -> Value {
+    json!({"room": null, "after": null, "before": null})
+}
+
+#[actix_rt::test]
+async fn clients_of_all_nodes_are_notified_of_events_that_were_dropped_while_the_bus_was_away() {
+    let servers = Servers::start().await;
+    let nodes = &servers.cluster.nodes;
+    let mut members = [recovering(&nodes[0]).await, recovering(&nodes[1]).await];
+    servers.cluster.cut(0);
+    nodes[0].readyz("bus: degraded").await;
+    let filler = "x".repeat(600_000);
+    for number in 0..3 {
+        dispatch_emit(
+            &nodes[0],
+            &format!(r#"["n",{number},"{filler}"]"#),
+            everybody(),
+        );
+    }
+    members[0].quiet().await;
+    servers.cluster.heal(0);
+    for member in &mut members {
+        let last = event(member).await;
+        assert_eq!((&last[0], &last[1]), (&json!("n"), &json!(2)));
+        assert_eq!(
+            event(member).await,
+            json!(["roomwire:gap", gap(), servers.last_id()])
+        );
+        member.quiet().await;
+    }
+}
+
+#[actix_rt::test]
+async fn clients_of_a_node_are_notified_of_entries_that_it_could_not_read() {
+    let servers = Servers::start().await;
+    let nodes = &servers.cluster.nodes;
+    let mut members = [recovering(&nodes[0]).await, recovering(&nodes[1]).await];
+    servers.cluster.cut(0);
+    dispatch_emit(&nodes[1], r#"["e"]"#, everybody());
+    assert_eq!(
+        event(&mut members[1]).await,
+        json!(["e", servers.last_id()])
+    );
+    servers.hub.remove_unread(&Channel::from(STREAM));
+    servers.cluster.heal(0);
+    assert_eq!(
+        event(&mut members[0]).await,
+        json!(["roomwire:gap", gap(), null])
+    );
+    for member in &mut members {
+        member.quiet().await;
+    }
+}
+
 #[actix_rt::test]
 async fn a_node_delivers_events_that_entered_before_it_could_read_the_stream() {
     let hub = Hub::default();

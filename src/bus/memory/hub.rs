@@ -205,6 +205,21 @@ impl Hub {
         self.state().streams.add(stream);
     }
 
+    /// Removes the entries of a stream that members which are disconnected have not read, as a server that limits its length.
+    pub fn remove_unread(&self, stream: &Channel) {
+        let state = &mut *self.state();
+        let length = state.streams.entries(stream).len();
+        for member in state.members.values_mut() {
+            let Some(read) = member.read.get_mut(stream) else {
+                continue;
+            };
+            let entries = length.saturating_sub(std::mem::replace(read, length)) as u64;
+            if entries > 0 {
+                member.notify(LinkEvent::EntriesLost { entries });
+            }
+        }
+    }
+
     /// The encoded entries of a stream, with their ids.
     pub fn entries(&self, stream: &Channel) -> Vec<Bytes> {
         self.state().streams.entries(stream).to_vec()
