@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use libfuzzer_sys::fuzz_target;
 use roomwire::history::Stamp;
-use roomwire::model::{Namespace, Position};
 use roomwire::model::random::OsRandom;
+use roomwire::model::{Namespace, NodeId, Position, SocketId, WorkerIndex};
 use roomwire::recovery::{NodeRecord, Pid, RecoveryRequest, SessionRecord};
 
 fuzz_target!(|input: &[u8]| {
@@ -18,7 +18,10 @@ fuzz_target!(|input: &[u8]| {
     // Of servers in Node, also as it is before base64.
     let encoded = BASE64_STANDARD.encode(input);
     for value in [input, encoded.as_bytes()] {
-        if let Ok(NodeRecord { record, .. }) = NodeRecord::decode(value, &Namespace::main()) {
+        if let Ok(NodeRecord { mut record, .. }) = NodeRecord::decode(value, &Namespace::main()) {
+            // It is written for the socket that continues the session.
+            let node = NodeId::random(&OsRandom);
+            record.continue_as(SocketId::random(node, WorkerIndex::default(), &OsRandom));
             let written = NodeRecord::encode(&record, Pid::random_for_node_js(&OsRandom));
             let again = NodeRecord::decode(&written, &Namespace::main());
             assert_eq!(again.map(|it| it.record), Ok(record));

@@ -396,4 +396,29 @@ mod tests {
         let fits = encoded(json!({"sid": "a", "rooms": [], "data": data}));
         assert!(decode(fits.as_bytes()).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_record_is_rejected_or_written_as_it_is_read(
+            which in 0_usize..4,
+            changes in proptest::collection::vec((0_usize..400, proptest::num::u8::ANY), 0..4),
+        ) {
+            let recorded: Vec<Value> = serde_json::from_str(STOCK).unwrap();
+            let own = NodeRecord::encode(&record(vec![socket()]), Pid::random(&OsRandom));
+            let value = match recorded.get(which) {
+                Some(entry) if which > 0 => entry["value"].as_str().unwrap().as_bytes(),
+                _ => &own,
+            };
+            let mut bytes = decode_lenient(value).unwrap();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            if let Ok(NodeRecord { mut record, .. }) = decode(BASE64.encode(bytes).as_bytes()) {
+                record.continue_as(socket());
+                let written = NodeRecord::encode(&record, Pid::random(&OsRandom));
+                proptest::prop_assert_eq!(decode(&written).map(|it| it.record), Ok(record));
+            }
+        }
+    }
 }

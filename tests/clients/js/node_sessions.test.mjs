@@ -7,6 +7,7 @@ import { createAdapter } from "@socket.io/redis-streams-adapter";
 import { client, collect, connected, emitWithAck, once, TRAVELS } from "../lib/client.mjs";
 import { emitters, nodeCluster } from "../lib/node_cluster.mjs";
 import { HOST } from "../lib/processes.mjs";
+import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
@@ -127,11 +128,12 @@ async function added(it, n) {
   return false;
 }
 
-function sessions(streamCount) {
+function sessions(streamCount, redis) {
   const it = nodeCluster(
     (publish) => createAdapter(publish, { streamCount, blockTimeInMs: 200 }),
     { ...SETTINGS, ROOMWIRE_BUS__NODE_STREAMS: String(streamCount) },
     RECOVERY,
+    redis,
   );
   it.streams = streamCount === 1 ? ["socket.io"] : Array.from({ length: streamCount }, (_, i) => `socket.io-${i}`);
 
@@ -267,4 +269,5 @@ function sessions(streamCount) {
 
 describe("sessions shared with servers", WATCHDOG, () => sessions(1));
 
-describe("sessions shared with servers that have several streams", WATCHDOG, () => sessions(3));
+describe("sessions shared with servers that have several streams on a Redis Cluster", WATCHDOG, () =>
+  sessions(3, () => RedisCluster.start()));
