@@ -30,6 +30,7 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
     let selected = selected.finish().await;
     let mut missing: Vec<NodeId> = selected.missing.clone();
     let misses_servers = selected.misses_servers;
+    let of_servers = usize::try_from(selected.of_servers).unwrap_or(usize::MAX);
     let (answer, _) = combined(&query, selected);
     let QueryAnswer::Sockets { total, sockets } = answer else {
         unreachable!("answers to other queries are not merged")
@@ -37,10 +38,14 @@ pub(super) async fn call(api: &Api, call: CheckedCall) -> CallAnswer {
     let limit = match acks {
         AcksWanted::First => 1,
         AcksWanted::Count(count) => count,
-        AcksWanted::All => usize::try_from(total).unwrap_or(usize::MAX).max(1),
+        AcksWanted::All => usize::try_from(total).unwrap_or(usize::MAX),
     };
-    let gathered = api.ingress.call(emit, AckPolicy { limit, time }).finish();
-    let Gathered { answers, .. } = gathered.await;
+    let policy = AckPolicy { limit, time };
+    let gather = match acks {
+        AcksWanted::All => api.ingress.call_all(emit, policy, of_servers),
+        AcksWanted::First | AcksWanted::Count(_) => api.ingress.call(emit, policy),
+    };
+    let Gathered { answers, .. } = gather.finish().await;
     let answered: HashSet<SocketId> = answers.iter().filter_map(|ack| ack.socket).collect();
     let unanswered: Vec<SocketId> = sockets
         .into_iter()

@@ -71,6 +71,7 @@ impl Handler<ShardMessage> for RoomBroker {
             ShardMessage::WorkerAnswer(answer) => shard.worker_answered(answer),
             ShardMessage::NodeAnswer(answer) => shard.node_answered(answer.0),
             ShardMessage::ServerAnswer(answer) => shard.server_answered(answer),
+            ShardMessage::ServerReached(reached) => shard.server_reached(reached),
             ShardMessage::CancelGather(cancel) => shard.cancel_gather(cancel.id),
             ShardMessage::ForgetAcks(forget) => shard.forget_acks(forget.ack_id),
         }

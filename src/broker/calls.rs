@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
+use super::ack_target::AckTarget;
 use super::gather::GatherSender;
 use super::parties::Parties;
 use crate::model::AckReply;
@@ -22,10 +23,11 @@ struct Call {
 pub enum AckSink {
     /// The first one ends the call.
     First(oneshot::Sender<AckReply>),
-    /// The call ends after `left` more.
+    /// The call ends when `target` is met.
     Several {
         sender: GatherSender<AckReply>,
-        left: usize,
+        target: AckTarget,
+        received: usize,
     },
 }
 
@@ -41,10 +43,26 @@ impl Calls {
         self.open.remove(&id);
     }
 
-    /// Takes the number of nodes that received the emit.
-    pub fn counted(&mut self, id: u64, nodes: usize) {
+    /// Takes the numbers of nodes and servers that received the emit.
+    pub fn counted(&mut self, id: u64, nodes: usize, servers: usize) {
         if let Some(call) = self.open.get_mut(&id) {
-            call.parties.counted(nodes);
+            call.parties.counted(nodes.saturating_add(servers));
+            if let AckSink::Several { target, .. } = &mut call.acks {
+                target.counted(servers);
+            }
+            self.end_if_done(id);
+        }
+    }
+
+    /// A server, or a node in place of one, reports how many of its sockets have received the emit.
+    pub fn reached(&mut self, id: u64, sockets: usize) {
+        if let Some(call) = self.open.get_mut(&id) {
+            if sockets == 0 {
+                call.parties.responded();
+            }
+            if let AckSink::Several { target, .. } = &mut call.acks {
+                target.reached(sockets);
+            }
             self.end_if_done(id);
         }
     }
@@ -58,23 +76,17 @@ impl Calls {
         let Some(call) = self.open.get_mut(&id) else {
             return;
         };
-        if let AckSink::Several { sender, left } = &mut call.acks
-            && *left > 1
+        if let AckSink::Several {
+            sender, received, ..
+        } = &mut call.acks
         {
-            *left -= 1;
+            *received += 1;
             pass_on(sender, reply);
-            return;
+            return self.end_if_done(id);
         }
-        match self.open.remove(&id).map(|call| call.acks) {
-            Some(AckSink::First(sender)) => {
-                // The session may have ended meanwhile.
-                let _ = sender.send(reply);
-            }
-            Some(AckSink::Several { sender, .. }) => {
-                pass_on(&sender, reply);
-                sender.complete();
-            }
-            None => {}
+        if let Some(AckSink::First(sender)) = self.open.remove(&id).map(|call| call.acks) {
+            // The session may have ended meanwhile.
+            let _ = sender.send(reply);
         }
     }
 
@@ -86,13 +98,10 @@ impl Calls {
         }
     }
 
-    /// Ends a call to which no worker or node can still respond.
+    /// Ends a call that has all acks, or to which no worker or node can still respond.
     fn end_if_done(&mut self, id: u64) {
-        let done = self
-            .open
-            .get(&id)
-            .is_some_and(|call| call.parties.is_done());
-        if done
+        let call = self.open.get(&id);
+        if call.is_some_and(Call::is_done)
             && let Some(Call {
                 acks: AckSink::Several { sender, .. },
                 ..
@@ -105,6 +114,18 @@ impl Calls {
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+}
+
+impl Call {
+    fn is_done(&self) -> bool {
+        let has_all = match &self.acks {
+            AckSink::First(_) => false,
+            AckSink::Several {
+                target, received, ..
+            } => target.is_met(*received),
+        };
+        has_all || self.parties.is_done()
     }
 }
 
@@ -138,6 +159,15 @@ mod tests {
         }
     }
 
+    /// A sink for two acks.
+    fn several(sender: GatherSender<AckReply>) -> AckSink {
+        AckSink::Several {
+            sender,
+            target: AckTarget::fixed(2),
+            received: 0,
+        }
+    }
+
     #[test]
     fn the_first_ack_ends_a_call_for_one() {
         let mut calls = Calls::default();
@@ -161,7 +191,7 @@ mod tests {
             receiver.try_recv(),
             Err(oneshot::error::TryRecvError::Empty)
         );
-        calls.counted(7, 1);
+        calls.counted(7, 1, 0);
         assert_eq!(
             receiver.try_recv(),
             Err(oneshot::error::TryRecvError::Closed)
@@ -174,7 +204,7 @@ mod tests {
         let mut calls = Calls::default();
         let deadline = clock::now() + Duration::from_secs(1);
         let (gather, sender) = Gather::new(deadline, Vec::new());
-        let sink = AckSink::Several { sender, left: 2 };
+        let sink = several(sender);
         calls.start(7, sink, Parties::new(3, false));
         for json in ["[1]", "[2]", "[3]"] {
             calls.resolve(ack(json));
@@ -190,7 +220,7 @@ mod tests {
         let mut calls = Calls::default();
         let deadline = clock::now() + Duration::from_secs(1);
         let (gather, sender) = Gather::new(deadline, vec![acked, silent]);
-        let sink = AckSink::Several { sender, left: 2 };
+        let sink = several(sender);
         calls.start(7, sink, Parties::new(1, true));
         let socket = SocketId::random(acked, Default::default(), &OsRandom);
         calls.resolve(AckReply {
@@ -204,5 +234,30 @@ mod tests {
         );
         calls.cancel(7);
         assert!(calls.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_for_all_acks_waits_for_as_many_as_servers_report_sockets() {
+        let mut calls = Calls::default();
+        let deadline = clock::now() + Duration::from_secs(1);
+        let (gather, sender) = Gather::new(deadline, Vec::new());
+        let sink = AckSink::Several {
+            sender,
+            target: AckTarget::all(1, 1, true),
+            received: 0,
+        };
+        calls.start(7, sink, Parties::new(1, true));
+        calls.counted(7, 1, 2);
+        for json in ["[1]", "[2]", "[3]"] {
+            calls.resolve(ack(json));
+        }
+        calls.reached(7, 0);
+        assert!(!calls.is_empty(), "one server has not reported");
+        calls.reached(7, 3);
+        assert!(!calls.is_empty(), "an ack is missing");
+        calls.resolve(ack("[4]"));
+        assert!(calls.is_empty());
+        assert_eq!(gather.finish().await.answers.len(), 4);
+        assert!(clock::now() < deadline);
     }
 }

@@ -16,6 +16,8 @@ pub struct Gather<T> {
     missing: Vec<NodeId>,
     /// Whether a response is expected from servers that are not Roomwire nodes and has not arrived.
     misses_servers: bool,
+    /// The number of sockets that they have reported.
+    of_servers: u64,
     /// Stops the shard that collects the results; `None` once it has stopped by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -29,6 +31,8 @@ pub struct Gathered<T> {
     pub missing: Vec<NodeId>,
     /// Whether at least one server that is not a Roomwire node should have responded and did not.
     pub misses_servers: bool,
+    /// The number of sockets that these servers have reported, which are part of the answers.
+    pub of_servers: u64,
 }
 
 /// The collecting end of a [`Gather`].
@@ -42,6 +46,8 @@ enum Step<T> {
     Responded(NodeId),
     /// Responses of servers are expected.
     ServersAwaited,
+    /// A server has reported this number of sockets.
+    OfServer(u64),
     /// All servers have responded.
     ServersResponded,
     /// Nothing more comes at all, and nothing is missing.
@@ -57,6 +63,7 @@ impl<T> Gather<T> {
             deadline,
             missing: awaited,
             misses_servers: false,
+            of_servers: 0,
             cancel: None,
         };
         (gather, GatherSender(sender))
@@ -77,6 +84,7 @@ impl<T> Gather<T> {
                 Ok(Some(Step::Responded(node))) => self.missing.retain(|awaited| *awaited != node),
                 Ok(Some(Step::ServersAwaited)) => self.misses_servers = true,
                 Ok(Some(Step::ServersResponded)) => self.misses_servers = false,
+                Ok(Some(Step::OfServer(sockets))) => self.of_servers += sockets,
                 Ok(Some(Step::Complete)) => self.missing.clear(),
                 Ok(None) => {
                     self.cancel = None;
@@ -97,6 +105,7 @@ impl<T> Gather<T> {
             answers,
             missing: std::mem::take(&mut self.missing),
             misses_servers: self.misses_servers,
+            of_servers: self.of_servers,
         }
     }
 }
@@ -123,6 +132,12 @@ impl<T> GatherSender<T> {
     /// Responses of servers that are not Roomwire nodes are expected.
     pub(super) fn servers_awaited(&self) {
         self.send(Step::ServersAwaited);
+    }
+
+    /// Passes on the answer of a server that has reported so many sockets.
+    pub(super) fn server_answer(&self, answer: T, sockets: u64) {
+        self.send(Step::OfServer(sockets));
+        self.answer(answer);
     }
 
     /// All servers have responded.

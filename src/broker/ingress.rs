@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::ack_target::AckTarget;
 use super::directory::Directory;
 use super::dispatches::PendingDispatches;
 use super::gather::Gather;
@@ -37,7 +38,7 @@ pub struct Ingress {
 /// When a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AckPolicy {
-    /// Number of acks after which the call ends, at least 1.
+    /// Number of acks after which the call ends; 0 is as 1.
     pub limit: usize,
     /// Time limit of the call.
     pub time: Duration,
@@ -160,7 +161,22 @@ impl Ingress {
     /// Ends with the `policy.limit`th ack, as soon as it is known that no socket received the event, or after
     /// `policy.time`. Only in the last case is [`missing`](super::gather::Gathered::missing) not empty: it names the
     /// live nodes from which no ack arrived, whether or not they have such a socket.
-    pub fn call(&self, mut emit: Emit, policy: AckPolicy) -> Gather<AckReply> {
+    pub fn call(&self, emit: Emit, policy: AckPolicy) -> Gather<AckReply> {
+        self.start_call(emit, policy, None)
+    }
+
+    /// The same for the acks of all sockets: `policy.limit` is their number, `of_servers` among them of Socket.IO servers
+    /// that are not Roomwire nodes. These report how many have received the event, which then counts.
+    pub fn call_all(&self, emit: Emit, policy: AckPolicy, of_servers: usize) -> Gather<AckReply> {
+        self.start_call(emit, policy, Some(of_servers))
+    }
+
+    fn start_call(
+        &self,
+        mut emit: Emit,
+        policy: AckPolicy,
+        of_servers: Option<usize>,
+    ) -> Gather<AckReply> {
         let directory = &self.directory;
         let (worker, id) = directory.next_gather();
         emit.ack = Some(AckToken {
@@ -182,7 +198,10 @@ impl Ingress {
         home.do_send(StartCall {
             id,
             acks,
-            limit: policy.limit,
+            target: match of_servers {
+                Some(found) => AckTarget::all(policy.limit.saturating_sub(found), found, remote),
+                None => AckTarget::fixed(policy.limit),
+            },
             workers: directory.workers_of(owner).count(),
             remote,
         });

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use actix::{Message, Recipient};
 
+use super::ack_target::AckTarget;
 use super::gather::GatherSender;
 use crate::history::Logs;
 use crate::model::{
@@ -39,6 +40,7 @@ pub enum ShardMessage {
     WorkerAnswer(WorkerAnswer),
     NodeAnswer(NodeAnswer),
     ServerAnswer(ServerAnswer),
+    ServerReached(ServerReached),
     CancelGather(CancelGather),
     ForgetAcks(ForgetAcks),
 }
@@ -66,6 +68,7 @@ shard_messages!(
     WorkerAnswer,
     NodeAnswer,
     ServerAnswer,
+    ServerReached,
     CancelGather,
     ForgetAcks
 );
@@ -168,6 +171,14 @@ pub enum MessageDialect {
     Foreign,
 }
 
+/// A server that is not a Roomwire node, or a node in its place, reports how many of its sockets a call of this worker has
+/// reached. Their acks follow.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerReached {
+    pub id: u64,
+    pub sockets: u64,
+}
+
 /// The response of a server that is not a Roomwire node to a query of this node.
 #[derive(Debug)]
 pub struct ServerAnswer {
@@ -192,7 +203,7 @@ pub struct StartCall {
     pub id: u64,
     pub acks: GatherSender<AckReply>,
     /// Number of acks after which the call ends.
-    pub limit: usize,
+    pub target: AckTarget,
     /// Number of workers of this node that receive the emit.
     pub workers: usize,
     /// Whether other nodes may receive it.

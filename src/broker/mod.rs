@@ -6,7 +6,8 @@
 //! for each member. The broker does not depend on Redis, transports or sessions: it only holds the recipients of its
 //! messages.
 
-pub mod acks;
+pub mod ack_target;
+mod acks;
 mod actor;
 pub mod batch;
 pub mod calls;

@@ -18,6 +18,11 @@ impl Parties {
         self.0 = (self.0 + nodes).saturating_sub(UNCOUNTED);
     }
 
+    /// Whether the bus has counted the nodes, and could.
+    pub fn is_counted(self) -> bool {
+        self.0 < UNCOUNTED / 2
+    }
+
     /// A worker or node has responded.
     pub fn responded(&mut self) {
         self.0 = self.0.saturating_sub(1);
@@ -38,8 +43,9 @@ mod tests {
         let mut parties = Parties::new(1, true);
         parties.responded();
         parties.responded();
-        assert!(!parties.is_done());
+        assert!(!parties.is_done() && !parties.is_counted());
         parties.counted(2);
+        assert!(parties.is_counted());
         assert!(!parties.is_done());
         parties.responded();
         assert!(parties.is_done());

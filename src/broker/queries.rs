@@ -67,7 +67,9 @@ impl Queries {
     pub fn server_answered(&mut self, id: u64, sockets: Vec<ServerSocket>) {
         self.update(id, |query| {
             if let Some(of_servers) = &query.of_servers {
-                query.answers.answer(of_servers.answer_of_server(sockets));
+                let number = sockets.len() as u64;
+                let answer = of_servers.answer_of_server(sockets);
+                query.answers.server_answer(answer, number);
             }
             query.server_responded();
         });
@@ -219,6 +221,7 @@ mod tests {
             sockets: 3,
             nodes: Vec::new(),
         };
+        assert_eq!(gathered.of_servers, 3);
         assert_eq!(count().combine(gathered.answers), expected);
         assert_eq!(clock::now(), start);
     }

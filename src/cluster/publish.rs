@@ -160,15 +160,15 @@ impl Publisher {
         let Some(messages) = self.countable(command) else {
             return false;
         };
-        self.publish_counted(messages, shard, token.id);
+        self.publish_call(messages, shard, token.id);
         true
     }
 
     /// The messages of an emit in all dialects, if each of their receivers responds; `None` also if one is too large, which
     /// [`Self::publish_command`] rejects and counts.
-    fn countable(&self, command: &Command) -> Option<Vec<Outgoing>> {
-        let mut all = Vec::new();
-        for dialect in &*self.dialects {
+    fn countable(&self, command: &Command) -> Option<CallMessages> {
+        let mut call = CallMessages::default();
+        for (index, dialect) in self.dialects.iter().enumerate() {
             match dialect.encode(&Outbound::Command(command)) {
                 Ok(messages) => {
                     let fits = |m: &Outgoing| m.payload.len() <= self.message_limit;
@@ -177,23 +177,29 @@ impl Publisher {
                     {
                         return None;
                     }
-                    all.extend(messages);
+                    match index {
+                        0 => call.for_nodes.extend(messages),
+                        _ => call.for_servers.extend(messages),
+                    }
                 }
                 Err(EncodeError::Unsupported(_)) => {}
                 Err(EncodeError::TooLong(_)) => return None,
             }
         }
-        Some(all)
+        Some(call)
     }
 
-    /// Publishes messages of a call or query, and reports to the collecting worker how many nodes received them. They
-    /// are not queued while Redis is away.
-    fn publish_counted(&self, messages: Vec<Outgoing>, shard: &ShardAddress, id: u64) {
-        let (nodes, shard) = (self.count(messages), shard.clone());
+    /// Publishes the messages of a call, and reports to the collecting worker how many nodes and servers received them.
+    fn publish_call(&self, call: CallMessages, shard: &ShardAddress, id: u64) {
+        let (nodes, servers) = (self.count(call.for_nodes), self.count(call.for_servers));
+        let shard = shard.clone();
         actix_rt::spawn(async move {
-            let nodes = sum(nodes.await.into_iter().flatten());
-            let servers = None;
-            shard.do_send(ReceiversCounted { id, nodes, servers });
+            let (nodes, servers) = join(nodes, servers).await;
+            shard.do_send(ReceiversCounted {
+                id,
+                nodes: sum(nodes.into_iter().flatten()),
+                servers: Some(sum(servers.into_iter().flatten())),
+            });
         });
     }
 
@@ -358,6 +364,13 @@ impl Publisher {
             warn!(others; "message not published: {cause}");
         }
     }
+}
+
+/// The messages of a call.
+#[derive(Default)]
+struct CallMessages {
+    for_nodes: Vec<Outgoing>,
+    for_servers: Vec<Outgoing>,
 }
 
 fn sum(receivers: impl IntoIterator<Item = u64>) -> usize {

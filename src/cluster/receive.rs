@@ -18,7 +18,8 @@ use super::subscriptions::RoomSubscriptions;
 use super::translation::{TOPIC, Translator, is_translated};
 use crate::broker::directory::gather_worker;
 use crate::broker::messages::{
-    Dispatch, Echoed, MessageDialect, NodeAnswer, ReachReport, Resolve, ServerAnswer, ShardMessage,
+    Dispatch, Echoed, MessageDialect, NodeAnswer, ReachReport, Resolve, ServerAnswer,
+    ServerReached, ShardMessage,
 };
 use crate::broker::{Directory, PendingDispatches};
 use crate::bus::link::Channel;
@@ -97,11 +98,7 @@ impl Receiver {
             Ok(Inbound::UnreachedEmit { token, unfit }) => {
                 self.report_unreached(&token, unfit.as_ref(), publisher);
             }
-            Ok(Inbound::Reached { token, sockets: 0 }) => {
-                self.resolve(AckReply::no_recipient(token));
-            }
-            // Their acks follow.
-            Ok(Inbound::Reached { .. }) => {}
+            Ok(Inbound::Reached { token, sockets }) => self.server_reached(&token, sockets),
             Ok(Inbound::ForeignQuery { reply_to, query }) => {
                 self.run_foreign_query(reply_to, query, publisher);
             }
@@ -141,6 +138,14 @@ impl Receiver {
             false => MessageDialect::Foreign,
         };
         self.send_home(id, Echoed { id, dialect });
+    }
+
+    /// A server reports how many of its sockets an emit has reached.
+    fn server_reached(&self, token: &AckToken, sockets: u64) {
+        if self.is_own_call(token) {
+            let id = token.id;
+            self.send_home(id, ServerReached { id, sockets });
+        }
     }
 
     fn node_answered(&self, response: QueryResponse) {
@@ -294,10 +299,15 @@ impl Receiver {
         Some(rooms.workers(&name))
     }
 
+    /// Whether a worker of this node requested the acks of a token.
+    fn is_own_call(&self, token: &AckToken) -> bool {
+        let is_own = token.reply_to == ReplyTo::Node(self.directory.node());
+        is_own && !is_translated(token.id)
+    }
+
     /// Sends a reply to the worker that requested it.
     fn resolve(&self, reply: AckReply) {
-        let is_own = reply.token.reply_to == ReplyTo::Node(self.directory.node());
-        if !is_own || is_translated(reply.token.id) {
+        if !self.is_own_call(&reply.token) {
             return;
         }
         if let Err(unfit) = reply.payload.check_ack(self.max_depth) {

@@ -8,7 +8,8 @@ use super::Shard;
 use crate::broker::calls::AckSink;
 use crate::broker::directory::{Starter, gather_id, gather_worker};
 use crate::broker::messages::{
-    Echoed, PublishReply, ReachedSockets, ReceiversCounted, Resolve, StartCall,
+    Echoed, MessageDialect, PublishReply, ReachedSockets, ReceiversCounted, Resolve, ServerReached,
+    StartCall,
 };
 use crate::broker::parties::Parties;
 use crate::broker::rooms::SocketKey;
@@ -72,7 +73,8 @@ impl Shard {
     pub(in crate::broker) fn start_call(&self, start: StartCall) {
         let sink = AckSink::Several {
             sender: start.acks,
-            left: start.limit,
+            target: start.target,
+            received: 0,
         };
         let parties = Parties::new(start.workers, start.remote);
         self.state.borrow_mut().calls.start(start.id, sink, parties);
@@ -82,15 +84,24 @@ impl Shard {
     pub(in crate::broker) fn receivers_counted(&self, counted: ReceiversCounted) {
         let mut state = self.state.borrow_mut();
         let ReceiversCounted { id, nodes, servers } = counted;
-        state.calls.counted(id, nodes);
+        state.calls.counted(id, nodes, servers.unwrap_or_default());
         state.queries.counted(id, nodes, servers);
     }
 
     /// This node is one of the counted receivers of its own call or query. Its response counts without a message.
     pub(in crate::broker) fn echoed(&self, Echoed { id, dialect }: Echoed) {
         let mut state = self.state.borrow_mut();
-        state.calls.responded(id);
+        match dialect {
+            MessageDialect::Native => state.calls.responded(id),
+            MessageDialect::Foreign => state.calls.reached(id, 0),
+        }
         state.queries.echoed(id, dialect);
+    }
+
+    /// A server reports how many of its sockets a call has reached.
+    pub(in crate::broker) fn server_reached(&self, reached: ServerReached) {
+        let sockets = usize::try_from(reached.sockets).unwrap_or(usize::MAX);
+        self.state.borrow_mut().calls.reached(reached.id, sockets);
     }
 
     /// Stops collecting the results of a call or a query.
