@@ -179,6 +179,8 @@ pub struct NodeLife {
     pub started: Duration,
     /// When it closed its sessions because another node had its name.
     pub fenced: Option<Duration>,
+    /// When it was stopped, which is recorded as a pause and a death too.
+    pub stopped: Option<Duration>,
 }
 
 /// What a backend requests of the API.

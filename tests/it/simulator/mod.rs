@@ -212,6 +212,7 @@ fn runs_contain_what_they_test() {
         "f0 disconnects",
         "f0 is cut",
         "f0 is killed",
+        "n1 stops",
     ];
     for kind in kinds {
         assert!(traces.iter().any(|line| line.contains(kind)), "{kind}");

@@ -230,6 +230,14 @@ impl Node {
         )
     }
 
+    /// Closes its sessions and leaves the cluster.
+    pub fn stop(&self) {
+        for worker in &self.workers {
+            worker.stop(true);
+        }
+        self.leave.do_send(Leave);
+    }
+
     /// Ends the process: nothing that it still does reaches the bus.
     pub fn kill(self, hub: &Hub) {
         self.is_killed.set(true);

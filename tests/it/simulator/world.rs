@@ -238,6 +238,7 @@ impl World {
 
     fn observe(&mut self) {
         self.reconnect_servers();
+        self.end_stopped_nodes();
         self.end_fenced_nodes();
         for node in self.nodes.iter().flatten() {
             self.most_queued = self.most_queued.max(node.metrics.send_queue_bytes.get());
@@ -288,6 +289,7 @@ impl World {
             workers,
             started: self.run.now(),
             fenced: None,
+            stopped: None,
         });
         self.run
             .note(format_args!("n{number} is {name}, {workers} workers"));

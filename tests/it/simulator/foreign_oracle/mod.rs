@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fault::{Fault, Kind, SETTLING};
 use super::foreign::record::{ANNEX, ForeignLife, ForeignSocket, LifeId, Party};
-use super::history::{Connection, Emit, EmitId, History, Sender};
+use super::history::{Connection, Emit, EmitId, History, NodeLife, Sender};
 use super::oracle::{self, DELIVERY, arrived_by, end_of, is_healthy, is_sent};
 
 mod annex;
@@ -78,18 +78,20 @@ fn reaches(history: &History, (from, to): (LifeId, LifeId), at: Duration) -> boo
 }
 
 /// Whether a node certainly translates at this time: no node has had a fault for a while, or the last one to translate
-/// has had none and still translates afterwards.
+/// has had none and still translates afterwards. A node that stops hands over, so nothing is lost.
 fn is_translated(history: &History, at: Duration) -> bool {
     let until = at + DELIVERY;
     let faults = |from: Duration| {
         let faults = history.faults.iter();
-        faults.filter(move |fault| disturbs(fault, from, until))
+        faults.filter(move |fault| disturbs(history, fault, from, until))
     };
-    let is_old = |since: Duration| {
-        let mut nodes = history.nodes.iter();
-        nodes.any(|node| node.started + HANDOVER <= since)
+    let lives_on = |(number, node): (usize, &NodeLife)| {
+        let died = history.died(number).is_some_and(|died| died <= until);
+        let stopped = node.stopped.is_some_and(|stopped| stopped <= until);
+        node.started + HANDOVER <= at && !died && !stopped
     };
-    if is_old(at) && faults(at.saturating_sub(HANDOVER)).next().is_none() {
+    let mut nodes = history.nodes.iter().enumerate();
+    if nodes.any(lives_on) && faults(at.saturating_sub(HANDOVER)).next().is_none() {
         return true;
     }
     let translated = history.foreign.translated.iter();
@@ -102,8 +104,12 @@ fn is_translated(history: &History, at: Duration) -> bool {
     node == next && faults(*since).all(|fault| fault.node != *node && fault.kind != Kind::Death)
 }
 
-/// Whether a fault lasted or a process ended at any time from `from` to `until`.
-fn disturbs(fault: &Fault, from: Duration, until: Duration) -> bool {
+/// Whether a fault may keep a node from translating between these times.
+fn disturbs(history: &History, fault: &Fault, from: Duration, until: Duration) -> bool {
+    let stopped = history.nodes[fault.node].stopped;
+    if stopped.is_some_and(|stopped| stopped <= fault.begin) {
+        return false;
+    }
     match fault.kind {
         Kind::Death => (from..=until).contains(&fault.begin),
         _ => fault.overlaps(from.saturating_sub(SETTLING), until),

@@ -7,7 +7,7 @@ use crate::simulator::client::Loss;
 
 /// The least time until another server has taken over.
 const FAILOVER: Duration = Duration::from_millis(300);
-/// How long a node whose name is taken still runs.
+/// How long a node that is stopped, or whose name is taken, still runs.
 const STOP_TIME: Duration = Duration::from_secs(2);
 
 impl World {
@@ -109,6 +109,52 @@ impl World {
         }
     }
 
+    /// Stops a node without faults, as an administrator does, if another one is left.
+    pub(super) fn stop_node(&mut self, number: usize) {
+        let others = self.alive().into_iter();
+        let mut others = others.filter(|other| *other != number && !self.is_stopping(*other));
+        let Some(node) = &self.nodes[number] else {
+            return;
+        };
+        if others.next().is_none() || self.has_fault(number) {
+            return;
+        }
+        self.run.note(format_args!("n{number} stops"));
+        // Whatever is not about translation may be disturbed.
+        self.begin(Kind::Pause, number);
+        let now = self.run.now();
+        self.run.history.borrow_mut().nodes[number].stopped = Some(now);
+        node.stop();
+    }
+
+    fn is_stopping(&self, number: usize) -> bool {
+        self.run.history.borrow().nodes[number].stopped.is_some()
+    }
+
+    /// Ends the processes of nodes that were stopped.
+    pub(super) fn end_stopped_nodes(&mut self) {
+        let now = self.run.now();
+        for number in 0..self.nodes.len() {
+            let stopped = self.run.history.borrow().nodes[number].stopped;
+            if stopped.is_none_or(|stopped| stopped + STOP_TIME > now) {
+                continue;
+            }
+            for fault in &mut self.run.history.borrow_mut().faults {
+                if fault.node == number && fault.kind == Kind::Pause {
+                    fault.end.get_or_insert(now);
+                }
+            }
+            // It may have been fenced meanwhile.
+            if let Some(node) = self.nodes[number].take() {
+                self.begin(Kind::Death, number);
+                node.kill(&self.shared.hub);
+            }
+        }
+        if self.alive().is_empty() {
+            self.start_node();
+        }
+    }
+
     /// Whether a fault has not ended.
     pub(super) fn has_faults(&self) -> bool {
         let history = self.run.history.borrow();
@@ -175,6 +221,9 @@ impl World {
             return;
         }
         let number = alive[self.chance.below(alive.len())];
+        if self.is_stopping(number) {
+            return;
+        }
         self.begin(Kind::Death, number);
         for client in self.open_clients() {
             let node = self.run.history.borrow().connections[client.connection].node;

@@ -27,9 +27,11 @@ enum ForeignStep {
     Cut,
     Kill,
     Start,
+    /// A node is stopped, and hands over if it translates.
+    StopNode,
 }
 
-const FOREIGN_STEPS: [(usize, ForeignStep); 10] = [
+const FOREIGN_STEPS: [(usize, ForeignStep); 11] = [
     (30, ForeignStep::Nothing),
     (24, ForeignStep::Emit),
     (8, ForeignStep::Call),
@@ -40,6 +42,7 @@ const FOREIGN_STEPS: [(usize, ForeignStep); 10] = [
     (1, ForeignStep::Cut),
     (1, ForeignStep::Kill),
     (2, ForeignStep::Start),
+    (1, ForeignStep::StopNode),
 ];
 
 impl ForeignServers {
@@ -85,6 +88,11 @@ impl World {
             return;
         }
         let step = self.foreign.chance.weighted(&FOREIGN_STEPS);
+        if let ForeignStep::StopNode = step {
+            let alive = self.alive();
+            let number = alive[self.foreign.chance.below(alive.len())];
+            return self.stop_node(number);
+        }
         if let ForeignStep::Start = step {
             let dialect = dialects[self.foreign.chance.below(dialects.len())];
             let servers = self.foreign.servers.iter();
