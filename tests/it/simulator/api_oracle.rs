@@ -16,6 +16,7 @@ use super::world::{ROOMS, USERS};
 
 mod emits;
 mod reads;
+mod servers;
 
 /// Time that a response takes beside its time limits, in virtual time.
 const SLACK: Duration = Duration::from_millis(100);
@@ -122,6 +123,8 @@ struct Collected<'a> {
     missing: Vec<usize>,
     /// Nodes that may be neither in the response nor missing.
     excused: BTreeSet<usize>,
+    /// It names servers in Node as missing.
+    lacks_servers: bool,
 }
 
 impl<'a> Collected<'a> {
@@ -135,9 +138,14 @@ impl<'a> Collected<'a> {
             to: response.at,
             missing: Vec::new(),
             excused: BTreeSet::new(),
+            lacks_servers: false,
         };
         let names = history.nodes.iter().map(|node| node.name.as_str());
         for missing in texts(&response.body["missing"]) {
+            if missing == "servers" {
+                collected.lacks_servers = true;
+                continue;
+            }
             // A name that no node ever had is found by `check_missing`.
             let number = names.clone().position(|name| name == missing);
             collected.missing.push(number.unwrap_or(usize::MAX));
@@ -162,6 +170,7 @@ impl<'a> Collected<'a> {
         }
         self.check_time(wrong);
         self.check_missing(wrong);
+        self.check_servers(wrong);
         match &self.request.verb {
             Verb::Sockets(room) => self.check_sockets(Some(Target::Room(room)), wrong),
             Verb::Everybody => self.check_sockets(Some(Target::Everybody), wrong),
@@ -250,7 +259,8 @@ impl<'a> Collected<'a> {
         let long_ago = self.from.saturating_sub(FORGOTTEN);
         let mut faults = self.history.faults.iter();
         let disturbed = faults.any(|fault| fault.overlaps(long_ago, self.to))
-            || self.nodes().any(|node| !self.is_healthy(node));
+            || self.nodes().any(|node| !self.is_healthy(node))
+            || !self.servers_are_healthy();
         let waits_for_clients = matches!(self.request.verb, Verb::Call(..));
         if took > UNDISTURBED && !disturbed && !waits_for_clients {
             wrong.push(format!("took {took:?} without a reason"));
@@ -374,6 +384,11 @@ impl<'a> Collected<'a> {
 
     fn check_count(&self, what: &str, target: Target<'_>, found: &Value, wrong: &mut Vec<String>) {
         let (least, most) = self.bounds(target);
+        let of_servers = self.of_servers(target);
+        let (least, most) = (
+            least + of_servers.0.len() as u64,
+            most + of_servers.1.len() as u64,
+        );
         let found = found.as_u64().unwrap_or(u64::MAX);
         if !(least..=most).contains(&found) {
             wrong.push(format!("{found} sockets of {what}, not {least} to {most}"));
@@ -392,6 +407,11 @@ impl<'a> Collected<'a> {
                 Some((number, _)) => wrong.push(format!("c{number} is not one of {target:?}")),
                 // The client has not received its id before it ended.
                 None => {}
+            }
+        }
+        for sid in self.of_servers(target).0 {
+            if !distinct.contains(sid) {
+                wrong.push(format!("{sid} of a server lacks"));
             }
         }
         for (number, connection) in self.history.connections.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Responses to emits and calls: who received the event, and who acknowledged it.
 
 use super::*;
+use crate::simulator::foreign::record::Dialect;
 
 impl Collected<'_> {
     pub(super) fn check_emit(&self, emit: EmitId, wrong: &mut Vec<String>) {
@@ -88,8 +89,9 @@ impl Collected<'_> {
             if certain && self.includes(node) && !sids.contains(&sid) {
                 wrong.push(format!("c{number} lacks, n{node} is not missing"));
             }
-            // Acks of foreign clients count like those of the clients that the call has found.
-            let limited = !self.history.foreign.lives.is_empty();
+            // Acks of clients of servers in Python count, but these servers do not report their number.
+            let mut servers = self.history.foreign.lives.iter();
+            let limited = servers.any(|life| life.dialect == Dialect::Python);
             if certain && stable && healthy && !limited && !acked.contains(&sid) {
                 wrong.push(format!("c{number} has not acknowledged"));
             }
