@@ -11,6 +11,7 @@ use super::node::Bridge;
 use super::publish::Publisher;
 use super::receive::{ForBridge, Receiver};
 use super::subscriptions::RoomSubscriptions;
+use super::translation::Translator;
 use crate::broker::messages::{Dispatch, PublishReply, ReachReport, ReachedSockets};
 use crate::clock;
 use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unfit, Workers};
@@ -24,10 +25,7 @@ impl Handler<ReachedSockets> for Bridge {
     type Result = ();
 
     fn handle(&mut self, reached: ReachedSockets, _ctx: &mut Context<Self>) {
-        let ReachedSockets { ack_id, sockets } = reached;
-        if let Some((token, sockets)) = self.receiver.reach.add(ack_id, sockets) {
-            self.publisher.publish_reached(&token, sockets);
-        }
+        self.add_reached(reached.ack_id, reached.sockets);
     }
 }
 
@@ -45,12 +43,15 @@ impl Receiver {
         &mut self,
         emit: Emit,
         timeout: Option<Duration>,
-        rooms: &RoomSubscriptions,
-        publisher: &Publisher,
+        (rooms, publisher): (&RoomSubscriptions, &Publisher),
+        translator: Option<&mut Translator>,
     ) -> Option<ForBridge> {
         let token = emit.ack.clone()?;
         if let Err(unfit) = emit.payload.check_event(self.max_depth) {
             self.report_unfit(&unfit);
+            if let Some(translator) = translator {
+                translator.forget_count(&token);
+            }
             publisher.publish_reached(&token, 0);
             return None;
         }
@@ -60,12 +61,16 @@ impl Receiver {
         let targets = self.targets(&command, rooms);
         let targets = targets.unwrap_or_else(|| Workers::first(shards));
         let workers = targets.iter().filter(|worker| *worker < shards).count();
-        if workers == 0 {
+        let ack_id = self.directory.next_ack_id();
+        let is_held = translator.is_some_and(|it| it.dispatched(&token, ack_id));
+        if workers == 0 && !is_held {
             publisher.publish_reached(&token, 0);
             return None;
         }
-        let ack_id = self.directory.next_ack_id();
-        self.reach.start(ack_id, token, workers);
+        let held = is_held.then(|| token.clone());
+        // The translator reports like a worker.
+        let reporters = workers + usize::from(is_held);
+        self.reach.start(ack_id, token, reporters);
         let since = *self.since.get_or_insert_with(clock::now);
         let dispatch = Dispatch {
             command: Arc::new(command),
@@ -77,7 +82,11 @@ impl Receiver {
         self.pending_dispatches
             .stage(&dispatch, targets, since, &self.directory);
         let after = timeout.unwrap_or(ACK_TIME);
-        Some(ForBridge::ForgetAcks { ack_id, after })
+        Some(ForBridge::ForgetAcks {
+            ack_id,
+            after,
+            held,
+        })
     }
 
     /// Reports to a foreign member that its emit reached no socket of this node.

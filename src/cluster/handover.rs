@@ -1,6 +1,7 @@
 //! Which node translates between foreign dialects: how the bridge uses the lease, and what it does at its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{
     ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
@@ -9,8 +10,8 @@ use actix::{
 use super::dialect::MemberState;
 use super::messages::Leave;
 use super::node::{Bridge, random_number};
-use super::translation::{HoldsLease, TranslationLease};
-use crate::model::Announcement;
+use super::translation::{HoldsLease, ResolvedCount, TranslationLease, hold_time};
+use crate::model::{AckToken, Announcement};
 
 impl Bridge {
     /// Starts to request the lease of the node that translates.
@@ -28,14 +29,40 @@ impl Bridge {
         actix_rt::spawn(lease.keep(ctx.address().recipient()));
     }
 
-    /// Subscribes to the namespaces that the translator needs.
+    /// Subscribes to the namespaces that the translator needs, and adds its counts.
     pub(super) fn follow_translator(&mut self) {
-        if let Some(translator) = &mut self.translator {
-            let due = translator.namespaces_due();
-            if !due.is_empty() {
-                self.subscriber.pin_namespaces(&due);
-            }
+        let Some(translator) = &mut self.translator else {
+            return;
+        };
+        let (due, counts) = (translator.namespaces_due(), translator.take_counts());
+        if !due.is_empty() {
+            self.subscriber.pin_namespaces(&due);
         }
+        for ResolvedCount { ack_id, sockets } in counts {
+            self.add_reached(ack_id, sockets);
+        }
+    }
+
+    /// Adds to the count of an emit of a foreign member, and publishes it if it is complete.
+    pub(super) fn add_reached(&mut self, ack_id: u32, sockets: u64) {
+        if let Some((token, sockets)) = self.receiver.reach.add(ack_id, sockets) {
+            self.publisher.publish_reached(&token, sockets);
+        }
+    }
+
+    /// Ends the wait for the count of the translator before the requester does, whose timeout is `timeout`.
+    pub(super) fn await_held_count(
+        &self,
+        token: AckToken,
+        timeout: Duration,
+        ctx: &mut Context<Self>,
+    ) {
+        ctx.run_later(hold_time(timeout), move |bridge, _ctx| {
+            if let Some(translator) = &mut bridge.translator {
+                translator.expire_count(&token);
+            }
+            bridge.follow_translator();
+        });
     }
 
     /// Handles a marker of this node or another one.

@@ -67,6 +67,8 @@ pub struct BridgeParts {
     pub server_events: Option<ServerSideEventHandler>,
     /// With `bus.translate`: how long after the end of the turn of another node this one begins to translate.
     pub translation_pause: Option<Duration>,
+    /// Whether the bus delivers messages that arrive by name and by a pattern in one order.
+    pub is_ordered: bool,
     /// The namespaces that the configuration names.
     pub known_namespaces: Vec<Namespace>,
     pub store: Arc<dyn Store>,
@@ -124,6 +126,7 @@ impl Bridge {
                 dialects: Arc::clone(&dialects),
                 max_depth: parts.max_depth,
                 namespaces: parts.known_namespaces,
+                is_ordered: parts.is_ordered,
                 random: random_number(),
                 pause,
             })
@@ -316,7 +319,14 @@ impl Bridge {
             }
             Some(ForBridge::Heartbeat(from, state)) => self.on_heartbeat(from, state, ctx),
             Some(ForBridge::Logged(logged)) => self.receive_logged(*logged, ctx),
-            Some(ForBridge::ForgetAcks { ack_id, after }) => {
+            Some(ForBridge::ForgetAcks {
+                ack_id,
+                after,
+                held,
+            }) => {
+                if let Some(token) = held {
+                    self.await_held_count(token, after, ctx);
+                }
                 ctx.run_later(after, move |bridge, _ctx| {
                     for shard in bridge.directory.shards() {
                         shard.do_send(ForgetAcks { ack_id });

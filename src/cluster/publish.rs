@@ -19,7 +19,7 @@ use crate::health::{BusState, Health};
 use crate::history::{LogTargets, Logs};
 use crate::logging::Burst;
 use crate::metrics::labels::BusDrop;
-use crate::model::{Announcement, Command, DialectId, Emit, NodeId, QueryRequest};
+use crate::model::{Announcement, Command, DialectId, Emit, NodeId, Query, QueryRequest, Selector};
 
 /// The publishing half of the bridge. Clones share everything.
 #[derive(Clone)]
@@ -97,6 +97,24 @@ impl Publisher {
                     debug!(cause:%; "command not translated to a dialect that cannot express it");
                 }
             }
+        }
+    }
+
+    /// Queries the servers that use this dialect for a socket; they respond to the query `id`.
+    pub(super) fn publish_query_of_socket(
+        &self,
+        dialect: &dyn Dialect,
+        socket: &Selector,
+        id: u64,
+    ) {
+        let query = Query::Sockets {
+            selector: socket.clone(),
+            limit: 1,
+        };
+        let from = self.directory.node();
+        let request = QueryRequest { from, id, query };
+        if let Ok(messages) = dialect.encode(&Outbound::Query(&request)) {
+            self.publish(messages);
         }
     }
 

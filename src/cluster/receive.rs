@@ -63,6 +63,8 @@ pub(super) enum ForBridge {
     ForgetAcks {
         ack_id: u32,
         after: Duration,
+        /// The emit, if the translator reports a count for it, which is not awaited until then.
+        held: Option<AckToken>,
     },
     /// A marker of the node that translates.
     Marker {
@@ -78,7 +80,7 @@ impl Receiver {
         (channel, message): (&Channel, &Bytes),
         rooms: &RoomSubscriptions,
         publisher: &Publisher,
-        translator: Option<&mut Translator>,
+        mut translator: Option<&mut Translator>,
     ) -> Option<ForBridge> {
         // None if the node has just unsubscribed.
         let dialect = self.dialects.iter().find(|dialect| dialect.owns(channel))?;
@@ -87,13 +89,13 @@ impl Receiver {
             return Some(ForBridge::Heartbeat(from, state));
         }
         self.directory.metrics().bus_received_total.increment();
-        if let (Some(translator), Ok(inbound)) = (translator, &inbound) {
+        if let (Some(translator), Ok(inbound)) = (translator.as_deref_mut(), &inbound) {
             translator.received(inbound, &**dialect, (channel, message), publisher);
         }
         match inbound {
             Ok(Inbound::Command(command)) => self.dispatch(command, rooms, publisher),
             Ok(Inbound::CountedEmit { emit, timeout }) => {
-                return self.dispatch_counted(emit, timeout, rooms, publisher);
+                return self.dispatch_counted(emit, timeout, (rooms, publisher), translator);
             }
             Ok(Inbound::UnreachedEmit { token, unfit }) => {
                 self.report_unreached(&token, unfit.as_ref(), publisher);

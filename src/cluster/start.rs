@@ -185,6 +185,7 @@ pub fn start_bridge(
         command_observers: node.command_observers,
         server_events: node.server_events,
         translation_pause: config.translate.then(|| translation_pause(config)),
+        is_ordered: !config.cluster,
         known_namespaces: config
             .known_namespaces
             .iter()

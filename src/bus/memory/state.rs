@@ -135,12 +135,14 @@ impl State {
         } else if !member.cut && !member.deaf {
             let message = routed.message;
             let (channel, payload) = (message.channel.clone(), message.body());
+            // As Redis does: by name, then by patterns.
+            if routed.by_name && member.channels.contains(&channel) {
+                let (channel, payload) = (channel.clone(), payload.clone());
+                member.notify(LinkEvent::Message { channel, payload });
+            }
             for _ in 0..routed.by_pattern.min(member.matches(&channel)) {
                 let (channel, payload) = (channel.clone(), payload.clone());
                 member.notify(LinkEvent::Matched { channel, payload });
-            }
-            if routed.by_name && member.channels.contains(&channel) {
-                member.notify(LinkEvent::Message { channel, payload });
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod json;
 pub mod native;
 pub mod node;
 pub mod python;
+pub(in crate::cluster) mod socket_ids;
 
 use std::fmt;
 use std::time::Duration;

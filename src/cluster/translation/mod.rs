@@ -6,6 +6,7 @@
 //! clusters on the same Redis do not translate it, and foreign programs repeat nothing, so there are no loops. It also receives messages for rooms and namespaces in which it has no sockets, by
 //! patterns.
 
+mod held;
 mod lease;
 mod namespaces;
 mod replies;
@@ -19,9 +20,11 @@ use bytes::Bytes;
 use log::{debug, info, warn};
 use tokio::sync::{Notify, watch};
 
+use self::held::HeldCounts;
 use self::namespaces::TranslatedNamespaces;
-use self::replies::PendingReplies;
+use self::replies::{PendingReplies, PendingReply};
 use self::turn::TranslationTurn;
+use super::dialect::socket_ids::may_be_socket;
 use super::dialect::{Dialect, Inbound, StreamSender, StreamedCommand};
 use super::publish::Publisher;
 use crate::bus::link::{Channel, Link, LinkEvent};
@@ -29,9 +32,10 @@ use crate::clock::now;
 use crate::logging::Burst;
 use crate::model::{
     AckReply, AckToken, Announcement, Command, DialectId, Emit, Namespace, NodeId, ReplyTo,
-    shorten_ids,
+    SocketId, shorten_ids,
 };
 
+pub(super) use self::held::{ResolvedCount, hold_time};
 pub(super) use self::lease::HoldsLease;
 pub(super) use self::lease::TranslationLease;
 pub(super) use self::replies::is_translated;
@@ -54,6 +58,8 @@ pub(super) struct TranslatorParts {
     pub(super) random: u64,
     /// How long after its marker this node begins.
     pub(super) pause: Duration,
+    /// Whether messages that arrive by name and by a pattern have one order. On a Redis Cluster they have not.
+    pub(super) is_ordered: bool,
 }
 
 /// The translation of a node.
@@ -65,6 +71,7 @@ pub(super) struct Translator {
     /// Whether it is the turn of this node.
     state: watch::Sender<bool>,
     replies: PendingReplies,
+    held: HeldCounts,
     /// The channels that are subscribed to by name and whose messages are translated.
     always: HashSet<Channel>,
     patterns: Vec<Channel>,
@@ -91,8 +98,9 @@ impl Translator {
                 always.extend(subscriptions.always);
                 if of_dialect.is_empty() {
                     by_name.push(dialect.id());
-                    needs_namespaces |= subscriptions.per_namespace;
                 }
+                // Servers in Node count the members that subscribe by name.
+                needs_namespaces |= subscriptions.per_namespace && !dialect.is_receive_only();
                 patterns.extend(of_dialect);
             }
         }
@@ -101,6 +109,7 @@ impl Translator {
             begins: now(),
             state: watch::Sender::new(false),
             replies: PendingReplies::new(parts.random as u32),
+            held: HeldCounts::default(),
             always,
             patterns,
             by_name,
@@ -235,7 +244,16 @@ impl Translator {
         (channel, message): (&Channel, &Bytes),
         publisher: &Publisher,
     ) {
-        if self.always.contains(channel) || self.by_name.contains(&dialect.id()) {
+        let is_by_name = self.by_name.contains(&dialect.id());
+        if let Inbound::CountedEmit { emit, timeout } = inbound
+            && timeout.is_some()
+            && self.is_translating()
+            && (is_by_name || self.parts.is_ordered)
+            && !dialect.is_of_roomwire(channel, message)
+        {
+            self.hold_count(emit);
+        }
+        if self.always.contains(channel) || is_by_name {
             self.translate(inbound, dialect, (channel, message), publisher);
         }
     }
@@ -270,6 +288,7 @@ impl Translator {
     ) {
         match inbound {
             Inbound::Reply(reply) => self.pass_on(reply, publisher),
+            Inbound::ServerSockets { id, sockets } if !sockets.is_empty() => self.found(*id),
             _ if !self.is_translating() => {}
             Inbound::Command(_)
             | Inbound::CountedEmit { .. }
@@ -291,17 +310,67 @@ impl Translator {
                     publisher.publish_translated(&command, dialect.id());
                 }
             }
-            // The sender waits for as many acks as servers report sockets, and programs of other kinds report none.
             Inbound::CountedEmit { emit, .. } => {
-                let emit = Emit {
-                    ack: None,
-                    ..emit.clone()
-                };
+                self.note_namespace(&emit.to.namespace);
                 if emit.payload.check_event(self.parts.max_depth).is_ok() {
-                    publisher.publish_translated(&Command::Emit(emit), dialect.id());
+                    self.translate_counted(emit, dialect, publisher);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Translates an emit whose sender waits for as many acks as members count. Programs of other kinds report no counts, so
+    /// their acks are requested only if this node counts for them.
+    fn translate_counted(&mut self, emit: &Emit, dialect: &dyn Dialect, publisher: &Publisher) {
+        let held = emit.ack.as_ref().filter(|token| self.held.is_held(token));
+        let ack = held.map(|token| self.expect(token, true));
+        let command = Command::Emit(Emit {
+            ack: ack.clone(),
+            ..emit.clone()
+        });
+        publisher.publish_translated(&command, dialect.id());
+        if let Some(AckToken { id, .. }) = ack {
+            publisher.publish_query_of_socket(dialect, &emit.to, id);
+        }
+    }
+
+    /// Holds back the count of this node if the emit is for one socket, which may be that of a server in Python.
+    fn hold_count(&mut self, emit: &Emit) {
+        let (Some(token), [room]) = (&emit.ack, &*emit.to.rooms) else {
+            return;
+        };
+        let is_foreign = may_be_socket(room) && SocketId::parse(room).is_none();
+        if is_foreign && emit.to.except.is_empty() && self.held.accepts(room) {
+            self.held.hold(token, room.clone());
+        }
+    }
+
+    /// A counted emit is dispatched to the workers of this node. Returns whether a count is to be awaited that
+    /// [`Self::take_counts`] returns later.
+    pub(super) fn dispatched(&mut self, token: &AckToken, ack_id: u32) -> bool {
+        self.held.dispatched(token, ack_id)
+    }
+
+    /// A counted emit is not sent to any client.
+    pub(super) fn forget_count(&mut self, token: &AckToken) {
+        self.held.forget(token);
+    }
+
+    /// The requester of a counted emit stops waiting soon.
+    pub(super) fn expire_count(&mut self, token: &AckToken) {
+        self.held.resolve(token, 0);
+    }
+
+    /// The counts of servers in Python.
+    pub(super) fn take_counts(&mut self) -> Vec<ResolvedCount> {
+        self.held.take_resolved()
+    }
+
+    /// A server in Node has reported the sockets that an emit of this id selects.
+    fn found(&mut self, id: u64) {
+        if let Some(emit) = self.replies.get(id, now()) {
+            self.held.found(&emit.token);
         }
     }
 
@@ -317,17 +386,20 @@ impl Translator {
         let mut command = command.clone();
         if let Command::Emit(emit) = &mut command {
             emit.payload.check_event(self.parts.max_depth).ok()?;
-            emit.ack = self.own_token(emit);
+            let token = emit.ack.take();
+            emit.ack = token.map(|token| self.expect(&token, false));
         }
         Some(command)
     }
 
-    fn own_token(&mut self, emit: &Emit) -> Option<AckToken> {
-        let token = emit.ack.as_ref()?;
-        Some(AckToken {
+    /// The token of this node for an emit whose acks go to `token`.
+    fn expect(&mut self, token: &AckToken, is_counted: bool) -> AckToken {
+        let token = token.clone();
+        let emit = PendingReply { token, is_counted };
+        AckToken {
             reply_to: ReplyTo::Node(self.parts.node),
-            id: self.replies.expect(token.clone(), now()),
-        })
+            id: self.replies.expect(emit, now()),
+        }
     }
 
     /// Publishes an ack of a translated emit for the program that requested it.
@@ -335,12 +407,13 @@ impl Translator {
         if reply.token.reply_to != ReplyTo::Node(self.parts.node) || reply.is_no_recipient() {
             return;
         }
-        let Some(token) = self.replies.get(reply.token.id, now()) else {
+        let Some(emit) = self.replies.get(reply.token.id, now()) else {
             return;
         };
-        if reply.payload.check_ack(self.parts.max_depth).is_ok() {
+        let is_fit = reply.payload.check_ack(self.parts.max_depth).is_ok();
+        if is_fit && (!emit.is_counted || self.held.resolve(&emit.token, 1)) {
             publisher.publish_reply(AckReply {
-                token: token.clone(),
+                token: emit.token.clone(),
                 ..reply.clone()
             });
         }

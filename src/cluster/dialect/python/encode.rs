@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::json::json_string;
 use super::{CallbackAddress, PythonCodec};
+use crate::cluster::dialect::socket_ids::may_be_socket;
 use crate::model::{
-    AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector, SocketId,
+    AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector,
 };
 
 /// The dialect cannot express this.
@@ -192,17 +193,6 @@ fn one_or_many(rooms: &[Room]) -> String {
             format!("[{}]", names.join(","))
         }
     }
-}
-
-/// Whether a room may be that of a socket, of this cluster or a foreign server: 20 characters of `[A-Za-z0-9_-]`, at
-/// least one of them a capital. Stock servers count in the last characters of an id, beginning with `AAAA`.
-fn may_be_socket(room: &str) -> bool {
-    let bytes = room.as_bytes();
-    let is_id_character = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_foreign = bytes.len() == 20
-        && bytes.iter().all(is_id_character)
-        && bytes.iter().any(u8::is_ascii_uppercase);
-    is_foreign || SocketId::parse(room).is_some()
 }
 
 fn socket_rooms_only(rooms: &[Room]) -> Result<&[Room], Unsupported> {
