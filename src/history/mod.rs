@@ -111,14 +111,14 @@ impl History {
         found.map(|(_, progress)| progress)
     }
 
-    /// Notes that this node has read an event of a shared namespace from the stream.
+    /// Records that this node has read an event of a shared namespace from its stream.
     pub fn note_streamed(&self, namespace: &Namespace, position: Position) {
         if let Some(progress) = self.progress(namespace) {
             progress.note(position.n, clock::now());
         }
     }
 
-    /// Up to which number all workers have certainly applied the events of a shared namespace; 0 if that is unknown.
+    /// The number up to which all workers have certainly applied the events of a shared namespace; 0 if it is unknown.
     pub fn applied_up_to(&self, namespace: &Namespace) -> u64 {
         let progress = self.progress(namespace);
         progress.map_or(0, |progress| progress.applied(clock::now()))

@@ -1,9 +1,9 @@
-//! How far the events of a stream have certainly been delivered on a node.
+//! Estimates up to which entry of a stream all workers of a node have applied the events.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After this time, the workers have applied what the bridge has sent to them.
+/// Time after which the workers have certainly applied what the bridge has sent to them.
 const APPLIED: Duration = Duration::from_secs(2);
 
 /// The entries that a node has read.
@@ -12,17 +12,17 @@ pub(super) struct StreamProgress(Mutex<StreamReads>);
 
 #[derive(Debug, Default)]
 struct StreamReads {
-    /// The newest entry.
+    /// Number of the newest entry.
     read: u64,
-    /// The newest one that was read before `noted`.
+    /// Number of the newest entry that was read before `noted`.
     before: u64,
-    /// The newest one that was read longer before.
+    /// Number of the newest entry that was read at least `APPLIED` before `noted`.
     applied: u64,
     noted: Option<Instant>,
 }
 
 impl StreamProgress {
-    /// Notes that the entry with this number was read.
+    /// Records that the entry with this number was read.
     pub(super) fn note(&self, n: u64, now: Instant) {
         let mut progress = self.progress();
         if progress.noted.is_none_or(|noted| noted + APPLIED <= now) {
@@ -33,11 +33,11 @@ impl StreamProgress {
         progress.read = progress.read.max(n);
     }
 
-    /// Up to which number the entries have certainly been applied; 0 if that is unknown.
+    /// The number up to which entries have certainly been applied; 0 if it is unknown.
     pub(super) fn applied(&self, now: Instant) -> u64 {
         let progress = self.progress();
         match progress.noted {
-            // The last one was read before `APPLIED` had passed once.
+            // Every entry was read less than `APPLIED` after `noted`.
             Some(noted) if noted + 2 * APPLIED <= now => progress.read,
             Some(noted) if noted + APPLIED <= now => progress.before,
             _ => progress.applied,

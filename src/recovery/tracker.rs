@@ -240,7 +240,8 @@ impl Tracker {
         });
     }
 
-    /// Up to where a session that joins a room now does not receive its events: none after it was delivered before.
+    /// The number after which a session that joins a room now receives the events of the room: this worker has
+    /// certainly delivered the events up to it before.
     fn applied_up_to(&self, record: &SessionRecord) -> u64 {
         let namespace = &record.namespace;
         let newest = self.shard.newest_position(namespace);

@@ -238,7 +238,7 @@ impl Session {
         }));
     }
 
-    /// The handshake that other servers receive with the sockets of this session.
+    /// The handshake of this session, kept for other servers that fetch its sockets.
     fn shown_handshake(&self) -> Option<Arc<Handshake>> {
         let credentials = self.credentials.as_ref();
         let credentials = credentials.filter(|_| self.worker.shows_handshakes());

@@ -18,7 +18,7 @@ pub struct SessionSettings {
     /// Time within which a client must make progress once its queue exceeds `socket.outbox_limit`.
     pub slow_timeout: Duration,
     pub identity: IdentityConfig,
-    /// Headers that other servers receive in the handshakes of sockets; without any, they receive no handshakes.
+    /// Headers that other servers receive in the handshakes of sockets. If empty, they receive no handshakes.
     pub shown_headers: Vec<&'static str>,
 }
 

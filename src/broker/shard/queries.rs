@@ -107,13 +107,13 @@ impl Shard {
         self.state.borrow_mut().queries.node_answered(response);
     }
 
-    /// Handles the answer of a server that is no Roomwire node.
+    /// Handles the answer of a server that is not a Roomwire node.
     pub(in crate::broker) fn server_answered(&self, answer: ServerAnswer) {
         let queries = &mut self.state.borrow_mut().queries;
         queries.server_answered(answer.id, answer.sockets);
     }
 
-    /// Passes the handshake of a socket on with its details.
+    /// Adds the handshake of a socket, if it is kept, to its details.
     pub fn show_handshake(&self, key: SocketKey, handshake: Arc<Handshake>) {
         let handshakes = &mut self.state.borrow_mut().handshakes;
         handshakes.insert(key, handshake);

@@ -48,7 +48,7 @@ impl Replays {
         self.running.is_empty()
     }
 
-    /// Whether what a session has missed is being replayed to a socket.
+    /// Whether the missed events of a session are being replayed to a socket.
     pub fn continues_session(&self, socket: SocketKey) -> bool {
         let running = self.running.get(&socket);
         running.is_some_and(|replays| replays.iter().any(|replay| replay.room.is_none()))

@@ -60,7 +60,7 @@ pub struct State {
     pub replays: Replays,
     /// Positions of the newest logged events that were applied.
     pub newest: NewestPositions,
-    /// The handshakes that other servers receive with the sockets.
+    /// The handshakes of sockets, kept for other servers that fetch them.
     pub handshakes: HashMap<SocketKey, Arc<Handshake>>,
     /// Whether the sockets have an observer.
     pub observed: bool,

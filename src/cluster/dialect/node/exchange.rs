@@ -81,7 +81,8 @@ impl ClusterExchange {
         }
     }
 
-    /// The effect of a message of a node of the cluster, this one included: it also publishes in the first dialect.
+    /// Converts a message of a node of the cluster, this one included, which the node has also published in the first
+    /// dialect.
     fn message_of_node(
         &self,
         node: NodeId,
@@ -124,7 +125,7 @@ impl ClusterExchange {
         token.map_or(Inbound::Ignored, response)
     }
 
-    /// The message to publish; `None` for what only other dialects publish.
+    /// The message to publish; `None` if only other dialects publish it.
     ///
     /// # Errors
     /// The format cannot express the message.
@@ -214,7 +215,7 @@ impl ClusterExchange {
     }
 }
 
-/// The effect of a message of a server.
+/// Converts a message of a server.
 fn message_of_server(
     body: MessageBody,
     namespace: &Namespace,
@@ -256,7 +257,7 @@ fn message_of_server(
     }
 }
 
-/// The token of an emit of a server, whose requests have no number.
+/// The token of an emit of a server. Requests of servers have no number.
 fn token(reply_to: ReplyTo) -> AckToken {
     AckToken { reply_to, id: 0 }
 }

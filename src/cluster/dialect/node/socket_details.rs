@@ -1,14 +1,14 @@
-//! Sockets of this node as servers expect them in responses.
+//! Encodes sockets of this node for the responses that servers expect.
 //!
-//! What servers and the admin UI read of a socket must have the right type: `handshake` with `headers` and `query`, and
-//! `data` are objects; an access to a missing one is an unhandled rejection there.
+//! Everything that servers and the Admin UI read of a socket must be present and have the right type: `handshake`, its
+//! `headers` and `query`, and `data` are objects. A server that misses one of them fails with an unhandled rejection.
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use crate::model::{Handshake, SocketDetails};
 
-/// A JSON list of sockets, with these headers of their handshakes, if nodes keep any.
+/// A JSON list of sockets. Their handshakes have these headers, if the node has kept them.
 pub(super) fn list(sockets: &[SocketDetails], headers: &[String]) -> String {
     let sockets = sockets.iter().map(|details| socket(details, headers));
     Value::from(sockets.collect::<Vec<_>>()).to_string()
@@ -41,7 +41,7 @@ fn socket(details: &SocketDetails, headers: &[String]) -> Value {
     })
 }
 
-/// The values of headers; those of a repeated one are joined as Node does.
+/// The headers of a handshake with these names. Values of a repeated header are joined as Node does.
 fn shown(handshake: &Handshake, names: &[String]) -> Map<String, Value> {
     let values = |name: &str| {
         let headers = handshake.headers.iter();
