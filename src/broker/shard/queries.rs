@@ -113,7 +113,7 @@ impl Shard {
         queries.server_answered(answer.id, answer.sockets);
     }
 
-    /// Adds the handshake of a socket, if it is kept, to its details.
+    /// Keeps the handshake of a socket for servers that fetch the socket.
     pub fn show_handshake(&self, key: SocketKey, handshake: Arc<Handshake>) {
         let handshakes = &mut self.state.borrow_mut().handshakes;
         handshakes.insert(key, handshake);
