@@ -2,22 +2,22 @@
 
 use super::parties::Parties;
 
-/// A number of acks. If all sockets must ack, it follows from what servers that are not Roomwire nodes report: how many of
-/// their sockets have received the emit.
+/// A number of acks. If all sockets must ack, it depends on servers that are not Roomwire nodes: they report how many
+/// of their sockets have received the emit.
 #[derive(Debug, Clone, Copy)]
 pub struct AckTarget {
-    /// The acks of sockets of nodes, or all.
+    /// Number of acks of sockets of nodes; of all acks if `servers` is `None`.
     nodes: usize,
     servers: Option<ServerReports>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct ServerReports {
-    /// The sockets that servers had before the emit. They count as long as the bus has not counted the servers.
+    /// Number of sockets that a query before the emit found at servers. Used until the bus has counted the servers.
     found: usize,
-    /// The sockets that have received the emit.
+    /// Number of sockets that have received the emit.
     reached: usize,
-    /// Servers that have not reported.
+    /// The servers that have not reported yet.
     pending: Parties,
 }
 
@@ -31,8 +31,8 @@ impl AckTarget {
         }
     }
 
-    /// One ack of each of `nodes` sockets of nodes, and of each socket of servers, of which there were `found`. Whether
-    /// the servers receive the emit at all is `remote`.
+    /// One ack of each socket: `nodes` of nodes, and those that servers will report, of which a query has `found` some.
+    /// `remote`: whether the emit is published to servers.
     pub fn all(nodes: usize, found: usize, remote: bool) -> Self {
         Self {
             nodes,
@@ -44,14 +44,14 @@ impl AckTarget {
         }
     }
 
-    /// Takes the number of servers that received the emit.
+    /// Records the number of servers that received the emit.
     pub fn counted(&mut self, servers: usize) {
         if let Some(reports) = &mut self.servers {
             reports.pending.counted(servers);
         }
     }
 
-    /// A server reports how many of its sockets have received the emit.
+    /// Records the report of a server: how many of its sockets have received the emit.
     pub fn reached(&mut self, sockets: usize) {
         if let Some(reports) = &mut self.servers {
             reports.reached = reports.reached.saturating_add(sockets);
@@ -59,7 +59,7 @@ impl AckTarget {
         }
     }
 
-    /// Whether so many acks are all. If no socket was found, one ack is.
+    /// Whether this number of acks ends the call. At least one ack is required.
     pub fn is_met(&self, acks: usize) -> bool {
         let of_servers = match &self.servers {
             None => 0,

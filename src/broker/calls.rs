@@ -43,7 +43,7 @@ impl Calls {
         self.open.remove(&id);
     }
 
-    /// Takes the numbers of nodes and servers that received the emit.
+    /// Records the numbers of nodes and servers that received the emit.
     pub fn counted(&mut self, id: u64, nodes: usize, servers: usize) {
         if let Some(call) = self.open.get_mut(&id) {
             call.parties.counted(nodes.saturating_add(servers));
@@ -54,7 +54,8 @@ impl Calls {
         }
     }
 
-    /// A server, or a node in place of one, reports how many of its sockets have received the emit.
+    /// Records the report of a server, or of a node that the bus counted as one: how many of its sockets have received
+    /// the emit.
     pub fn reached(&mut self, id: u64, sockets: usize) {
         if let Some(call) = self.open.get_mut(&id) {
             if sockets == 0 {
@@ -98,7 +99,7 @@ impl Calls {
         }
     }
 
-    /// Ends a call that has all acks, or to which no worker or node can still respond.
+    /// Ends a call that has all acks, or to which no worker, node or server can still respond.
     fn end_if_done(&mut self, id: u64) {
         let call = self.open.get(&id);
         if call.is_some_and(Call::is_done)

@@ -16,7 +16,7 @@ pub struct Gather<T> {
     missing: Vec<NodeId>,
     /// Whether a response is expected from servers that are not Roomwire nodes and has not arrived.
     misses_servers: bool,
-    /// The number of sockets that they have reported.
+    /// Number of sockets that servers have reported.
     of_servers: u64,
     /// Stops the shard that collects the results; `None` once it has stopped by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
@@ -46,7 +46,7 @@ enum Step<T> {
     Responded(NodeId),
     /// Responses of servers are expected.
     ServersAwaited,
-    /// A server has reported this number of sockets.
+    /// A server has reported this number of sockets in its answer.
     OfServer(u64),
     /// All servers have responded.
     ServersResponded,
@@ -134,7 +134,7 @@ impl<T> GatherSender<T> {
         self.send(Step::ServersAwaited);
     }
 
-    /// Passes on the answer of a server that has reported so many sockets.
+    /// Passes on the answer of a server, which has reported this number of sockets.
     pub(super) fn server_answer(&self, answer: T, sockets: u64) {
         self.send(Step::OfServer(sockets));
         self.answer(answer);

@@ -38,7 +38,7 @@ pub struct Ingress {
 /// When a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AckPolicy {
-    /// Number of acks after which the call ends; 0 is as 1.
+    /// Number of acks after which the call ends; 0 counts as 1.
     pub limit: usize,
     /// Time limit of the call.
     pub time: Duration,
@@ -165,8 +165,9 @@ impl Ingress {
         self.start_call(emit, policy, None)
     }
 
-    /// The same for the acks of all sockets: `policy.limit` is their number, `of_servers` among them of Socket.IO servers
-    /// that are not Roomwire nodes. These report how many have received the event, which then counts.
+    /// As [`Self::call`], and waits for the acks of all sockets. `policy.limit` is the number of sockets that a query
+    /// found, and includes `of_servers`, the number found at Socket.IO servers that are not Roomwire nodes. Once these
+    /// servers report how many of their sockets have received the event, this number is used instead.
     pub fn call_all(&self, emit: Emit, policy: AckPolicy, of_servers: usize) -> Gather<AckReply> {
         self.start_call(emit, policy, Some(of_servers))
     }

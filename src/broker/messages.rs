@@ -171,8 +171,8 @@ pub enum MessageDialect {
     Foreign,
 }
 
-/// A server that is not a Roomwire node, or a node in its place, reports how many of its sockets a call of this worker has
-/// reached. Their acks follow.
+/// A report of a server that is not a Roomwire node, or of a node that the bus counted as one: how many of its sockets
+/// a call of this worker has reached. Their acks follow.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerReached {
     pub id: u64,

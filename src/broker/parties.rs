@@ -18,7 +18,7 @@ impl Parties {
         self.0 = (self.0 + nodes).saturating_sub(UNCOUNTED);
     }
 
-    /// Whether the bus has counted the nodes, and could.
+    /// Whether the bus has reported a number of nodes.
     pub fn is_counted(self) -> bool {
         self.0 < UNCOUNTED / 2
     }

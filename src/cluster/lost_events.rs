@@ -29,8 +29,8 @@ impl Bridge {
         }
     }
 
-    /// Messages of this node were dropped while Redis was away. Events of shared namespaces may be among them, which is
-    /// reported once Redis is back: earlier reports would be dropped too.
+    /// Records that messages of this node were dropped while Redis was away. Events of shared namespaces may be among
+    /// them. Clients are notified once Redis is back, because earlier notices would be dropped too.
     pub(super) fn note_dropped(&mut self) {
         self.has_dropped = true;
         if self.health.bus() == BusState::Up {
@@ -38,7 +38,7 @@ impl Bridge {
         }
     }
 
-    /// Redis is back.
+    /// Notifies clients of dropped messages, now that Redis is back.
     pub(super) fn report_dropped(&mut self) {
         if std::mem::take(&mut self.has_dropped)
             && let Some(history) = self.directory.history()

@@ -80,7 +80,7 @@ pub struct BridgeParts {
 pub struct Bridge {
     pub(super) directory: Arc<Directory>,
     pub(super) health: Arc<Health>,
-    /// Whether messages were dropped since Redis was last there.
+    /// Whether messages of this node were dropped since Redis became unreachable.
     pub(super) has_dropped: bool,
     pub(super) events: Option<LinkEvents>,
     pub(super) publisher: Publisher,

@@ -8,6 +8,7 @@ use super::declare::schema_of;
 use super::*;
 
 mod auth;
+mod bus;
 mod bus_json;
 mod declared;
 mod echo_server;

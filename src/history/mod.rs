@@ -124,7 +124,7 @@ impl History {
         progress.map_or(0, |progress| progress.applied(clock::now()))
     }
 
-    /// The logs of the shared namespaces as a whole.
+    /// The log of each shared namespace.
     pub fn shared_logs(&self) -> Vec<LogName> {
         let shared = self.shared.iter();
         shared

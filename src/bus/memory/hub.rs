@@ -205,7 +205,8 @@ impl Hub {
         self.state().streams.add(stream);
     }
 
-    /// Removes the entries of a stream that members which are disconnected have not read, as a server that limits its length.
+    /// Removes the entries of a stream that disconnected members have not read, as a server does that limits the length
+    /// of the stream.
     pub fn remove_unread(&self, stream: &Channel) {
         let state = &mut *self.state();
         let length = state.streams.entries(stream).len();
