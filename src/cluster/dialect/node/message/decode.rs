@@ -143,14 +143,9 @@ fn body(
     };
     Ok(match kind {
         kind::BROADCAST => content.emit(packet()?.get(), &fields, selector()?)?,
-        kind::JOIN => MessageBody::Change(Command::Join {
-            selector: selector()?,
-            rooms: changed_rooms(&fields)?,
-        }),
-        kind::LEAVE => MessageBody::Change(Command::Leave {
-            selector: selector()?,
-            rooms: changed_rooms(&fields)?,
-        }),
+        kind::JOIN | kind::LEAVE => {
+            MessageBody::Change(room_change(kind, selector()?, &fields.rooms)?)
+        }
         kind::DISCONNECT => MessageBody::Change(Command::Disconnect {
             selector: selector()?,
             close: fields.close,
@@ -184,11 +179,20 @@ fn body(
     })
 }
 
-/// The rooms that a request joins or leaves, at least one.
-fn changed_rooms(fields: &DataFields<'_>) -> Result<Vec<Room>, MalformedClusterMessage> {
-    let rooms = rooms(&fields.rooms).filter(|rooms| !rooms.is_empty());
-    let rooms = rooms.ok_or(MalformedClusterMessage::Field("rooms"))?;
-    Ok(rooms.into_vec())
+/// A join or leave of at least one room.
+fn room_change(
+    kind: u64,
+    selector: Selector,
+    named: &Value,
+) -> Result<Command, MalformedClusterMessage> {
+    let rooms = rooms(named).filter(|rooms| !rooms.is_empty());
+    let rooms = rooms
+        .ok_or(MalformedClusterMessage::Field("rooms"))?
+        .into_vec();
+    Ok(match kind {
+        kind::JOIN => Command::Join { selector, rooms },
+        _ => Command::Leave { selector, rooms },
+    })
 }
 
 impl MessageContent {

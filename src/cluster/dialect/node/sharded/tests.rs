@@ -276,10 +276,8 @@ fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
     let options = json!({"rooms": ["r"], "except": [], "flags": {}});
     let uid = "roomwire:roomwire:0:abcd";
     let data = json!({"opts": options, "requestId": "0000000000000abc"});
-    assert_eq!(
-        message,
-        json!({"type": 7, "data": data, "uid": uid, "nsp": "/"})
-    );
+    let expected = json!({"type": 7, "data": data, "uid": uid, "nsp": "/"});
+    assert_eq!(message, expected);
 
     let bytes = dialect.encode(&outbound).unwrap()[0].payload.clone();
     let decoded = |name| {
@@ -288,12 +286,10 @@ fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
             .decode(&Channel::from("socket.io#/#"), &bytes)
             .unwrap()
     };
-    assert_eq!(
-        decoded("abcd"),
-        Inbound::Own {
-            gather: Some(0xabc)
-        }
-    );
+    let own = Inbound::Own {
+        gather: Some(0xabc),
+    };
+    assert_eq!(decoded("abcd"), own);
     let Inbound::QueryOfNode { reply_to } = decoded("efgh") else {
         panic!()
     };
