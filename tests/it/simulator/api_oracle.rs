@@ -123,7 +123,7 @@ struct Collected<'a> {
     missing: Vec<usize>,
     /// Nodes that may be neither in the response nor missing.
     excused: BTreeSet<usize>,
-    /// It names servers in Node as missing.
+    /// The response has `servers` in its list `missing`.
     lacks_servers: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Sockets of servers in Node in responses.
+//! Checks the sockets of servers in Node in responses of the API.
 
 use super::*;
 use crate::simulator::features::Foreign;
@@ -10,8 +10,8 @@ impl Collected<'_> {
         lives.filter(|life| life.dialect == Dialect::Node)
     }
 
-    /// Whether all servers were connected for a while, or not at all. The pattern of a node that translates is counted like a
-    /// server, which does not respond.
+    /// Whether each server was connected for the whole time, or not at all. With translation never: the pattern of the
+    /// translating node is counted as a server, which does not respond.
     pub(super) fn servers_are_healthy(&self) -> bool {
         if self.history.features.foreign == Foreign::Both {
             return false;
@@ -24,10 +24,10 @@ impl Collected<'_> {
         })
     }
 
-    /// The ids of the selected sockets of servers: those that must be in the response, and those that can be.
+    /// The ids of selected sockets of servers: those that must be in the response, and those that may be.
     pub(super) fn of_servers(&self, target: Target<'_>) -> (Vec<&str>, Vec<&str>) {
         let before = self.from.saturating_sub(DISCOVERY);
-        // A node that stops has left the bus.
+        // A stopping node has left the bus.
         let stopped = self.history.nodes[self.request.node].stopped;
         let on_bus = stopped.is_none_or(|stopped| stopped > self.to);
         let (mut certain, mut possible) = (Vec::new(), Vec::new());
@@ -49,7 +49,8 @@ impl Collected<'_> {
         (certain, possible)
     }
 
-    /// Servers are missing only if one, or a node that leaves its sockets to another answer, may not have responded.
+    /// `servers` may be missing only if a server may not have responded, or a node, which responds to the same request
+    /// without sockets.
     pub(super) fn check_servers(&self, wrong: &mut Vec<String>) {
         let long_ago = self.from.saturating_sub(FORGOTTEN);
         let mut faults = self.history.faults.iter();

@@ -120,7 +120,7 @@ impl World {
             return;
         }
         self.run.note(format_args!("n{number} stops"));
-        // Whatever is not about translation may be disturbed.
+        // Everything apart from translation may be disturbed.
         self.begin(Kind::Pause, number);
         let now = self.run.now();
         self.run.history.borrow_mut().nodes[number].stopped = Some(now);
