@@ -225,7 +225,10 @@ mod tests {
     async fn the_events_of_a_namespace_are_read_in_pages_of_any_size() {
         let store = MemoryStore::default();
         let log = LogName::of_namespace(Namespace::main());
-        let begin = logs(&store, 1).tails(&[log.clone()]).await.unwrap();
+        let begin = logs(&store, 1)
+            .tails(std::slice::from_ref(&log))
+            .await
+            .unwrap();
         assert_eq!(begin.epoch, Some(Epoch::STREAM));
         let events: Vec<u64> = (0..20)
             .map(|number| {
@@ -285,7 +288,11 @@ mod tests {
     async fn entries_that_were_removed_are_noticed_wherever_they_were() {
         let store = MemoryStore::default();
         let log = LogName::of_namespace(Namespace::main());
-        let begin = logs(&store, 2).tails(&[log.clone()]).await.unwrap().tails[0];
+        let begin = logs(&store, 2)
+            .tails(std::slice::from_ref(&log))
+            .await
+            .unwrap()
+            .tails[0];
         let events: Vec<u64> = (0..10)
             .map(|_| append(&store, "e", "[1]".to_owned()))
             .collect();

@@ -47,7 +47,7 @@ fn check_emit(
     if connection.resumes.is_some() || !own.iter().all(|it| is_certain(history, connection, it)) {
         return;
     }
-    let until = received.map_or(arrived_by(emit), |received| received.at);
+    let until = received.map_or_else(|| arrived_by(emit), |received| received.at);
     let recent = |it: &&&Move| it.at + DELIVERY > emit.sent && it.at <= until;
     if own.iter().any(|it| recent(&it)) {
         return;

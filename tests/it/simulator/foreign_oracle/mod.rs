@@ -157,10 +157,7 @@ fn response_time(server: &ForeignLife, sent: Duration) -> Option<Duration> {
 }
 
 /// Connections that certainly received an emit and responded.
-fn certain<'a>(
-    history: &'a History,
-    emit: EmitId,
-) -> impl Iterator<Item = (usize, &'a Connection)> {
+fn certain(history: &History, emit: EmitId) -> impl Iterator<Item = (usize, &Connection)> {
     let emit = &history.emits[emit];
     let until = emit.sent + 2 * DELIVERY;
     let connections = history.connections.iter().enumerate();
