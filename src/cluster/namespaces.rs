@@ -151,7 +151,8 @@ impl NamespaceSubscriptions {
         let mut released = Vec::new();
         self.namespaces.retain(|namespace, usage| {
             usage.empty_rounds = match usage.sockets {
-                0 if !usage.is_pinned => usage.empty_rounds + 1,
+                // A namespace that is awaited is about to have one.
+                0 if !usage.is_pinned && usage.waiting.is_empty() => usage.empty_rounds + 1,
                 _ => 0,
             };
             let is_over = usage.empty_rounds == ROUNDS_TO_RELEASE;
@@ -161,8 +162,9 @@ impl NamespaceSubscriptions {
             !is_over
         });
         if !released.is_empty() {
+            let namespaces = &self.namespaces;
             self.unconfirmed
-                .retain(|_, namespace| !released.contains(namespace));
+                .retain(|_, namespace| namespaces.contains_key(namespace));
         }
         released
     }
@@ -241,10 +243,13 @@ mod tests {
         let main = Namespace::main();
         let mut namespaces = NamespaceSubscriptions::default();
         namespaces.await_delivery(&main, worker, channels, &mut ChannelChanges::default());
-        let released: Vec<_> = (0..ROUNDS_TO_RELEASE)
-            .flat_map(|_| namespaces.release())
-            .collect();
-        assert_eq!(released, [main]);
+        let release = |namespaces: &mut NamespaceSubscriptions| -> Vec<Namespace> {
+            let rounds = 0..2 * ROUNDS_TO_RELEASE;
+            rounds.flat_map(|_| namespaces.release()).collect()
+        };
+        assert_eq!(release(&mut namespaces), [], "a worker waits");
+        assert_eq!(namespaces.stop_waiting().len(), 1);
+        assert_eq!(release(&mut namespaces), [main]);
         assert!(namespaces.unconfirmed.is_empty() && namespaces.namespaces.is_empty());
     }
 }

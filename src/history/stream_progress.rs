@@ -22,9 +22,13 @@ struct StreamReads {
 }
 
 impl StreamProgress {
-    /// Records that the entry with this number was read.
+    /// Records that the entry with this number was read. A lower one than before begins a new stream: Redis has lost the
+    /// other.
     pub(super) fn note(&self, n: u64, now: Instant) {
         let mut progress = self.progress();
+        if n < progress.read {
+            *progress = StreamReads::default();
+        }
         if progress.noted.is_none_or(|noted| noted + APPLIED <= now) {
             progress.applied = progress.before;
             progress.before = progress.read;
@@ -73,5 +77,8 @@ mod tests {
         assert_eq!(progress.applied(at(10_000)), 3);
         assert_eq!(progress.applied(at(12_000)), 4);
         assert_eq!(progress.applied(at(14_000)), 5);
+        progress.note(3, at(20_000));
+        assert_eq!(progress.applied(at(20_000)), 0, "a new stream");
+        assert_eq!(progress.applied(at(24_000)), 3);
     }
 }

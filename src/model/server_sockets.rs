@@ -1,6 +1,6 @@
 //! Answers queries for the sockets of Socket.IO servers that are not Roomwire nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Query, QueryAnswer, Room, Selector, ServerSocket};
 
@@ -58,6 +58,8 @@ impl Query {
                 QueryAnswer::RoomList(rooms)
             }
             Self::RoomCounts { rooms, .. } => {
+                // A server can have very many sockets.
+                let rooms: HashSet<&Room> = rooms.iter().collect();
                 QueryAnswer::RoomList(members(&reported, |room| rooms.contains(room)))
             }
             Self::Rooms { .. } | Self::Nodes => self.no_match(),

@@ -59,10 +59,13 @@ struct Interests {
     /// The number for events to all sockets of the namespace.
     all: u64,
     rooms: HashMap<Room, u64>,
+    /// The highest of these numbers.
+    highest: u64,
 }
 
 impl Interests {
     fn add(&mut self, log: LogName, after: u64) {
+        self.highest = self.highest.max(after);
         match log.room {
             Some(room) => drop(self.rooms.entry(room).or_insert(after)),
             None => self.all = after,
@@ -142,10 +145,12 @@ impl MissedReader {
         }
         // Up to here everything has a number: numbers increase over all logs.
         let until = tails.tails.iter().copied().max().unwrap_or(0);
-        // Numbers of a stream are times: if the client has one beyond the end of the stream, Redis has lost entries.
-        let is_beyond = |after: u64| self.interests.is_some() && after > until;
-        if self.logs.iter().any(|(_, after)| is_beyond(*after)) {
-            return Err(Unreadable::Epoch);
+        // The numbers of a stream are times: one beyond its end is of an entry that was lost.
+        if let Some(interests) = &self.interests {
+            let mut after = self.logs.iter().map(|(_, after)| *after);
+            if interests.highest > until || after.any(|after| after > until) {
+                return Err(Unreadable::Epoch);
+            }
         }
         let newer = self.logs.iter().zip(&tails.tails);
         let newer: Vec<(LogName, u64)> = newer

@@ -20,6 +20,7 @@ mod stream_logs;
 mod tail_batches;
 mod time_limit;
 mod tracker;
+mod turns;
 
 pub use event_logs::EventLogs;
 pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};

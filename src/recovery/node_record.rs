@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use bytes::Bytes;
+use hashbrown::HashSet;
 use rmp::Marker;
 use rmp::encode::{write_array_len, write_map_len, write_nil, write_uint};
 
@@ -18,6 +19,9 @@ use crate::msgpack::{Reader, ValueError, string, written};
 const MAX_RECORD: usize = 1024 * 1024;
 /// Maximum size of the data of a session (`socket.data` of servers) in bytes of msgpack.
 const MAX_DATA: usize = 16 * 1024;
+/// Maximum number of rooms in a record, far above `socket.max_rooms`: servers have no limit, and may let clients join rooms
+/// of any name.
+const MAX_ROOMS: u32 = 10_000;
 /// What servers write for a socket without data: an empty object.
 const NO_DATA: &[u8] = &[0x80];
 
@@ -33,7 +37,7 @@ pub struct NodeRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnusableRecord {
     Malformed,
-    /// The record exceeds `MAX_RECORD`, or its data `MAX_DATA`.
+    /// The record exceeds `MAX_RECORD` or `MAX_ROOMS`, or its data `MAX_DATA`.
     TooLarge,
 }
 
@@ -69,7 +73,7 @@ impl NodeRecord {
         for _ in 0..map(&mut reader)? {
             match text(&mut reader)? {
                 "sid" => sid = Some(text(&mut reader)?),
-                "rooms" => rooms = Some(texts(&mut reader)?),
+                "rooms" => rooms = Some(room_names(&mut reader)?),
                 "data" => data = reader.raw()?,
                 "roomwire" => own = Some(RoomwireMember::read(&mut reader)?),
                 _ => drop(reader.raw()?),
@@ -122,7 +126,7 @@ impl NodeRecord {
 /// a server, are ordinary rooms.
 fn assemble(
     sid: &str,
-    rooms: Vec<&str>,
+    rooms: Vec<Room>,
     namespace: &Namespace,
     own: RoomwireMember,
 ) -> SessionRecord {
@@ -136,16 +140,19 @@ fn assemble(
         received: own.received,
         data: None,
     };
-    let has_sid = rooms.contains(&sid);
-    let first = (!has_sid).then_some(sid);
+    let has_sid = rooms.iter().any(|room| **room == *sid);
+    let first = (!has_sid).then(|| Room::from(sid));
     let mut joined = own.joined.into_iter();
+    let mut known = HashSet::new();
     for room in first.into_iter().chain(rooms) {
-        match SocketId::parse(room) {
+        match SocketId::parse(&room) {
             Some(id) if record.sockets.len() > FORMER_IDS || record.sockets.contains(&id) => {}
             Some(id) => record.sockets.push(id),
             None => {
                 let after = joined.next().unwrap_or(own.start);
-                record.rooms.push((Room::from(room), after));
+                if known.insert(room.clone()) {
+                    record.rooms.push((room, after));
+                }
             }
         }
     }
@@ -229,9 +236,22 @@ fn optional_text(reader: &mut Reader<'_>) -> Result<Option<String>, UnusableReco
     }
 }
 
-fn texts<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, UnusableRecord> {
+/// Servers also have rooms whose names are numbers.
+fn room_names(reader: &mut Reader<'_>) -> Result<Vec<Room>, UnusableRecord> {
     let length = array_length(reader)?;
-    (0..length).map(|_| text(reader)).collect()
+    if length > MAX_ROOMS {
+        return Err(UnusableRecord::TooLarge);
+    }
+    (0..length).map(|_| room_name(reader)).collect()
+}
+
+fn room_name(reader: &mut Reader<'_>) -> Result<Room, UnusableRecord> {
+    let marker = reader.marker()?;
+    if let Some(number) = reader.integer(marker)? {
+        return Ok(Room::from(number.to_string()));
+    }
+    let name = reader.text(marker)?;
+    name.map(Room::from).ok_or(UnusableRecord::Malformed)
 }
 
 fn number(reader: &mut Reader<'_>) -> Result<u64, UnusableRecord> {
@@ -352,6 +372,11 @@ mod tests {
                 vec![base64id, new, "r"],
                 (vec![new], vec![base64id, "r"]),
             ),
+            (
+                new,
+                vec!["r", "s", "r", new, "s"],
+                (vec![new], vec!["r", "s"]),
+            ),
         ] {
             let session = json!({"rooms": rooms, "data": {}, "pid": "p", "sid": sid});
             let mut bytes = Vec::new();
@@ -389,6 +414,14 @@ mod tests {
                 UnusableRecord::TooLarge,
             ),
             ("A".repeat(MAX_RECORD + 1), UnusableRecord::TooLarge),
+            (
+                encoded(json!({"sid": "a", "rooms": vec!["r"; MAX_ROOMS as usize + 1]})),
+                UnusableRecord::TooLarge,
+            ),
+            (
+                encoded(json!({"sid": "a", "rooms": ["r", null]})),
+                UnusableRecord::Malformed,
+            ),
         ] {
             assert_eq!(decode(value.as_bytes()), Err(expected));
         }
@@ -420,5 +453,15 @@ mod tests {
                 proptest::prop_assert_eq!(decode(&written).map(|it| it.record), Ok(record));
             }
         }
+    }
+
+    #[test]
+    fn rooms_whose_names_are_numbers_have_the_names_that_events_for_them_have() {
+        let session = json!({"sid": "s", "rooms": ["s", 7, -1, 5_000_000_000_u64]});
+        let mut bytes = Vec::new();
+        crate::msgpack::write_value(&session.to_string(), &[], &mut bytes);
+        let record = decode(BASE64.encode(bytes).as_bytes()).unwrap().record;
+        let rooms: Vec<&str> = record.rooms.iter().map(|(room, _)| &**room).collect();
+        assert_eq!(rooms, ["s", "7", "-1", "5000000000"]);
     }
 }

@@ -13,10 +13,9 @@ use super::node_record::{NodeRecord, UnusableRecord};
 use super::opened::{NewSocket, SessionGap};
 use super::pid::Pid;
 use super::record::SessionRecord;
-
 use super::time_limit::within_recovery_time;
 use crate::metrics::labels::RecoveryResult;
-use crate::model::Position;
+use crate::model::{Position, Room};
 use crate::store::{Store, StoreFuture};
 
 /// Number of attempts to claim a session whose record changes at the same time, for example by the node of the former
@@ -43,7 +42,7 @@ impl NodeSessions {
     /// Makes a socket the holder of a session. Returns its generation and the record as it was before.
     ///
     /// The id of the session proves that it belongs to the client, as at servers. If a node has written the record,
-    /// user and namespace must also match.
+    /// user and namespace must also match. Servers do not keep the user, but the room of the user.
     pub(super) async fn claim(
         &self,
         pid: Pid,
@@ -113,6 +112,10 @@ fn usable(
             .then_some(record)
             .ok_or_else(|| RecoveryResult::Foreign.into());
     }
+    let is_of_another = |(room, _): &(Room, u64)| is_of_another_user(room, socket);
+    if record.rooms.iter().any(is_of_another) {
+        return Err(RecoveryResult::Foreign.into());
+    }
     // A server does not record where the session began. At the client's offset it was connected, with these rooms.
     let start = offset.ok_or(RecoveryResult::Position)?.n;
     record.user.clone_from(&socket.user);
@@ -122,4 +125,11 @@ fn usable(
         .iter_mut()
         .for_each(|(_, after)| *after = start);
     Ok(record)
+}
+
+/// Whether it is the room of a user, who is not the one of the socket.
+fn is_of_another_user(room: &Room, socket: &NewSocket) -> bool {
+    let rooms = socket.user_rooms.as_ref();
+    let user = rooms.and_then(|rooms| rooms.user(room));
+    user.is_some_and(|user| socket.user.as_deref() != Some(user))
 }

@@ -22,6 +22,8 @@ use crate::outbox::{Bounds, Share};
 use crate::protocol::WireFormat;
 use crate::store::{MemoryStore, SharedEntry, Store, StoreFuture};
 
+mod refused;
+
 const STREAM: &str = "socket.io";
 const TTL: Option<Duration> = Some(Duration::from_secs(60));
 
@@ -128,6 +130,7 @@ impl Cluster {
         NewSocket {
             namespace: Namespace::main(),
             user: user.map(str::to_owned),
+            user_rooms: Some(Config::default().identity.user_room),
             id: SocketId::random(self.node, Default::default(), &OsRandom),
         }
     }

@@ -7,6 +7,7 @@ use super::missed::{MissedEvents, MissedReader, Unreadable};
 use super::pid::Pid;
 use super::record::SessionRecord;
 use super::request::Tracking;
+use crate::config::UserRoom;
 use crate::logging::Burst;
 use crate::metrics::labels::RecoveryResult;
 use crate::model::{Namespace, Position, Room, SocketId};
@@ -17,6 +18,8 @@ use crate::store::StoreError;
 pub struct NewSocket {
     pub namespace: Namespace,
     pub user: Option<String>,
+    /// The rooms of users; `None` if no client has an identity.
+    pub user_rooms: Option<UserRoom>,
     pub id: SocketId,
 }
 

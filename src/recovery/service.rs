@@ -16,6 +16,7 @@ use super::request::{RecoveryRequest, Resume, Tracking};
 use super::shared_logs::SharedLogs;
 use super::stream_logs::{NodeStreams, StreamLogs};
 use super::time_limit::{within_recovery_time, within_time};
+use super::turns::RecoveryTurns;
 use crate::config::{RecoveryConfig, RecoveryMode};
 use crate::history::{History, LogName};
 use crate::metrics::Metrics;
@@ -23,8 +24,6 @@ use crate::metrics::labels::RecoveryResult;
 use crate::model::{Epoch, Position, Random, Room};
 use crate::store::{Store, StoreError};
 
-/// Number of sessions of a node that are recovered at the same time.
-const CONCURRENT_RECOVERIES: usize = 64;
 /// Number of missed events that a node holds in memory for sessions whose clients receive them. Those of sessions that are
 /// being opened come on top.
 const HELD_EVENTS: u32 = 200_000;
@@ -64,8 +63,7 @@ pub struct Recovery {
     /// Set if the sessions are shared with Socket.IO servers in Node.
     node_sessions: Option<NodeSessions>,
     claims: broadcast::Sender<SessionClaim>,
-    /// Paces sessions that are recovered, so that a storm of them does not delay everything else.
-    recovering: Semaphore,
+    recovering: RecoveryTurns,
     /// Permits to hold missed events, one for each.
     held: Arc<Semaphore>,
 }
@@ -117,7 +115,7 @@ impl Recovery {
             shared,
             node_sessions,
             claims,
-            recovering: Semaphore::new(CONCURRENT_RECOVERIES),
+            recovering: RecoveryTurns::new(),
             held: Arc::new(Semaphore::new(HELD_EVENTS as usize)),
             parts,
         })
@@ -139,7 +137,7 @@ impl Recovery {
     /// Permits to recover a session, and to hold a missed event, that nobody has.
     #[cfg(test)]
     pub(super) fn permits(&self) -> (usize, usize) {
-        let recovering = self.recovering.available_permits();
+        let recovering = self.recovering.available();
         (recovering, self.held.available_permits())
     }
 
@@ -188,13 +186,19 @@ impl Recovery {
         let Some(resume) = request.resume else {
             return self.open_new(request.tracking, socket, None).await;
         };
-        let permit = self.recovering.acquire().await;
-        let resumed = self.resume(request.tracking, &resume, &socket).await;
-        drop(permit);
+        let turn = self.recovering.wait().await;
+        let resumed = match &turn {
+            Some(_) => self.resume(request.tracking, &resume, &socket).await,
+            None => Err(RecoveryResult::Unavailable.into()),
+        };
         let result = match &resumed {
             Ok(_) => RecoveryResult::Recovered,
             Err(gap) => gap.reason,
         };
+        if let Some(turn) = turn {
+            self.recovering.note(result);
+            drop(turn);
+        }
         self.metrics().recoveries_total.of(result).increment();
         match resumed {
             Ok(session) => session,

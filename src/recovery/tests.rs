@@ -191,6 +191,7 @@ impl Node {
         let socket = NewSocket {
             namespace: Namespace::main(),
             user: None,
+            user_rooms: None,
             id,
         };
         let opened = self.recovery.open(request, socket).await;

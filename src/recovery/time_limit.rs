@@ -11,7 +11,7 @@ const STORE_TIME: Duration = Duration::from_secs(2);
 
 /// Time limit of an operation without which a session is lost. In a storm a busy machine takes seconds, and clients wait
 /// for their CONNECT response without a time limit.
-const RECOVERY_TIME: Duration = Duration::from_secs(10);
+pub(super) const RECOVERY_TIME: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts of such an operation.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -42,6 +42,8 @@ pub struct Tracker {
     sessions: RefCell<HashMap<SocketId, TrackedSession>>,
     /// The newest socket of each session.
     by_pid: RefCell<HashMap<Pid, SocketId>>,
+    /// The sessions that connected sockets had, whose disconnect is under way.
+    lost: RefCell<HashMap<SocketId, Pid>>,
 }
 
 struct TrackedSession {
@@ -100,7 +102,7 @@ impl TrackedSession {
 
     /// The record with the changes so far, and the rooms that it has joined since.
     fn take_changes(&mut self) -> (SessionRecord, Vec<JoinedRoom>) {
-        let left = std::mem::take(&mut self.left);
+        let left = self.left.drain(..).collect::<HashSet<Room>>();
         self.record.rooms.retain(|(room, _)| !left.contains(room));
         self.dirty = false;
         (self.record.clone(), self.joined.clone())
@@ -115,6 +117,7 @@ impl Tracker {
             shard: Rc::clone(shard),
             sessions: RefCell::default(),
             by_pid: RefCell::default(),
+            lost: RefCell::default(),
         });
         shard.observe(Rc::new(TrackerObserver(Rc::clone(&tracker))));
         let (watching, mut claims) = (Rc::clone(&tracker), tracker.recovery.watch_claims());
@@ -198,9 +201,14 @@ impl Tracker {
 
     /// A session continues without these rooms.
     pub fn lose_rooms(self: &Rc<Self>, socket: SocketId, rooms: &[Room]) {
-        for room in rooms {
-            self.left(socket, room);
-        }
+        self.change(socket, |tracked| tracked.left.extend_from_slice(rooms));
+    }
+
+    /// Whether a connected socket of this worker has, or had until just now, the session with this id.
+    pub fn has_session(&self, socket: SocketId, pid: Pid) -> bool {
+        let sessions = self.sessions.borrow();
+        let tracked = sessions.get(&socket).map(|tracked| tracked.pid);
+        tracked.or_else(|| self.lost.borrow().get(&socket).copied()) == Some(pid)
     }
 
     /// A socket is about to be disconnected: the session stays in the rooms in which it is now.
@@ -337,6 +345,7 @@ impl Tracker {
         let Some(tracked) = self.forget(socket) else {
             return;
         };
+        self.lost.borrow_mut().insert(socket, tracked.pid);
         let namespace = tracked.record.namespace;
         let selector = Selector::socket(namespace.clone(), socket);
         let notice = Notice::Replaced { namespace, socket };
@@ -354,6 +363,7 @@ impl Tracker {
     }
 
     fn disconnected(self: &Rc<Self>, socket: SocketId, reason: &str) {
+        self.lost.borrow_mut().remove(&socket);
         let Some(mut tracked) = self.forget(socket) else {
             return;
         };

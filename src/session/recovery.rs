@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use hashbrown::HashSet;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -43,6 +44,7 @@ impl Session {
         let namespace = self.connection.namespace(invocation.slot).cloned();
         let user = self.identity(invocation.slot);
         let user = user.map(|identity| identity.user.clone());
+        let user_rooms = self.worker.user_rooms().cloned();
         let socket = self.socket_mut(invocation.slot);
         let request = socket.and_then(|socket| {
             let request = socket.recovery.take()?;
@@ -56,6 +58,7 @@ impl Session {
         let socket = NewSocket {
             namespace,
             user,
+            user_rooms,
             id,
         };
         let recovery = Arc::clone(tracker.recovery());
@@ -88,23 +91,30 @@ impl Session {
             self.connection.append_positions();
             self.use_format();
         }
-        if let Some(tracker) = self.worker.tracker() {
-            tracker.track(socket, opened);
-        }
+        let tracker = self.worker.tracker()?;
+        tracker.track(socket, opened);
         opened.missed.as_ref()?;
-        let replay = self.worker.shard.replay(key, None)?;
+        let shard = &self.worker.shard;
+        let replay = shard.replay(key, None)?;
         let record = &opened.record;
-        let former = record.sockets.iter().filter(|id| **id != socket);
+        // A server may let its clients join a room with the id of another socket, which must not receive calls for that
+        // socket. These only reach the worker of its id.
+        let is_of_another = |id: SocketId| {
+            shard.has_socket(&record.namespace, id) && !tracker.has_session(id, opened.pid)
+        };
+        let former = record.sockets.iter().copied();
+        let former = former.filter(|id| *id != socket && !is_of_another(*id));
         let former = former.map(|id| Room::from(id.as_str()));
         let rooms = record.rooms.iter().map(|(room, _)| room.clone());
         // Those of its former ids first: they do not depend on what its app allows.
         let all: Vec<Room> = former.chain(rooms).collect();
         let mut joined = all.clone();
-        let confirmed = self.worker.shard.join(key, &mut joined);
+        let confirmed = shard.join(key, &mut joined);
+        let joined = joined.into_iter().collect::<HashSet<Room>>();
         let beyond = all.into_iter().filter(|room| !joined.contains(room));
         let beyond = beyond.filter(|room| SocketId::parse(room).is_none());
         let beyond: Vec<Room> = beyond.collect();
-        if let Some(tracker) = self.worker.tracker() {
+        if !beyond.is_empty() {
             tracker.lose_rooms(socket, &beyond);
         }
         Some(Continuing {

@@ -2,12 +2,13 @@
 //! Redis commands of such a server.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use roomwire::config::Config;
-use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
+use roomwire::model::{Namespace, Query, QueryAnswer, Random, Selector, SocketId};
 use roomwire::msgpack::write_value;
 use roomwire::server::BusHandles;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use crate::recovery::{Client, emit};
 use crate::support::redis::RedisServer;
 use crate::support::server::config_with_file;
 use crate::support::{TestServer, eventually};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Two nodes and the Redis that they share with a server.
 struct Shared {
@@ -221,4 +224,44 @@ async fn two_thousand_missed_events_are_received_in_order_and_a_removed_offset_b
     assert_eq!(client.session["recovered"], false);
     assert_eq!(client.session["gap"]["reason"], "trimmed");
     assert!(client.session["offset"].is_string());
+}
+
+#[actix_rt::test]
+async fn a_record_of_a_server_with_many_rooms_and_the_ids_of_others_gives_access_to_neither() {
+    let Some(shared) = Shared::start("").await else {
+        return;
+    };
+    let [a, _] = &shared.nodes;
+    let mut victim = Client::connect(a).await;
+    let client = Client::connect(a).await;
+    let (id, resume) = (victim.websocket.socket.clone(), client.resume());
+    drop(client.websocket);
+    let lost = Client::connect(a).await;
+    let lost = Client {
+        connected: client.connected,
+        ..lost
+    };
+    shared.take(&lost);
+    let rooms: Vec<String> = (0..9000).map(|number| format!("r{number}")).collect();
+    let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    shared.persist(&lost, &[&[id.as_str()], &rooms[..]].concat(), &json!({}));
+    let begun = Instant::now();
+    let mut client = Client::connect_on(a.websocket().await, resume).await;
+    assert!(begun.elapsed() < 5 * SECOND);
+    assert_eq!(client.session["recovered"], true, "{}", client.session);
+    // As many as socket.max_rooms, with the ids of its own sockets.
+    let beyond = client.session["gap"]["rooms"].as_array().unwrap();
+    assert_eq!(beyond.last().unwrap(), "r8999");
+    assert!((8000..8010).contains(&beyond.len()), "{}", beyond.len());
+    shared.stock_emits(1, &["r7", "r8999"]);
+    client.expect(1..=1).await;
+    // Calls for the socket reach it alone.
+    let selector = Selector::socket(Namespace::main(), SocketId::parse(&id).unwrap());
+    let count = a.server.ingress().query(Query::Count { selector }, SECOND);
+    let [QueryAnswer::Count { sockets, .. }] = count.finish().await.answers[..] else {
+        panic!("one worker has the socket")
+    };
+    assert_eq!(sockets, 1);
+    shared.stock_emits(2, &[&id]);
+    victim.expect(2..=2).await;
 }

@@ -12,6 +12,14 @@ use crate::outbox::LaneId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketKey(pub(super) u32);
 
+#[cfg(test)]
+impl SocketKey {
+    /// The key with a number.
+    pub fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// A member of a room: the socket and the lane to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {

@@ -81,7 +81,10 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         let mut accepted = 0;
         if let Some(position) = dispatch.position {
-            state.newest.note(dispatch.command.namespace(), position);
+            let namespace = dispatch.command.namespace();
+            if state.newest.note(namespace, position) {
+                state.begin_stream_anew(namespace);
+            }
         }
         match &*dispatch.command {
             Command::Emit(emit) => {

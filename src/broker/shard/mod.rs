@@ -144,6 +144,11 @@ impl Shard {
         key
     }
 
+    /// Whether a socket of this worker has this id.
+    pub fn has_socket(&self, namespace: &Namespace, id: SocketId) -> bool {
+        self.state.borrow().rooms.find(namespace, id).is_some()
+    }
+
     /// Notifies the observers that a socket belongs to another user.
     pub fn identified(&self, key: SocketKey, identity: &Rc<Identity>) {
         let mut state = self.state.borrow_mut();

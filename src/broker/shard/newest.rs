@@ -11,16 +11,20 @@ pub struct NewestPositions {
 }
 
 impl NewestPositions {
-    /// Records that an event was applied. Replayed events can be older than the newest one.
-    pub fn note(&mut self, namespace: &Namespace, position: Position) {
+    /// Notes that an event was applied. Those of logs that were missed may be older than others; those of a stream are
+    /// applied in its order. Returns whether the stream has begun anew, at an earlier position: Redis has lost it.
+    pub fn note(&mut self, namespace: &Namespace, position: Position) -> bool {
         if !position.is_of_stream() {
             advance(self.of_logs.get_or_insert(position), position);
-            return;
+            return false;
         }
         let mut streams = self.of_streams.iter_mut();
         match streams.find(|(known, _)| known == namespace) {
-            Some((_, newest)) => advance(newest, position),
-            None => self.of_streams.push((namespace.clone(), position)),
+            Some((_, newest)) => std::mem::replace(newest, position).n > position.n,
+            None => {
+                self.of_streams.push((namespace.clone(), position));
+                false
+            }
         }
     }
 
@@ -53,11 +57,13 @@ mod tests {
         let namespaces = ["/", "/a", "/b"].map(Namespace::from);
         let texts = ["abcdef-9", "1764412345678-3", "1764412345679-0"];
         let positions = texts.map(|text| text.parse::<Position>().unwrap());
-        newest.note(&namespaces[0], positions[0]);
-        newest.note(&namespaces[1], positions[2]);
-        newest.note(&namespaces[1], positions[1]);
+        assert!(!newest.note(&namespaces[0], positions[0]));
+        assert!(!newest.note(&namespaces[1], positions[1]));
+        assert!(!newest.note(&namespaces[1], positions[2]));
         assert_eq!(newest.of_logs(), Some(positions[0]));
         assert_eq!(newest.of_stream(&namespaces[1]), Some(positions[2]));
+        assert!(newest.note(&namespaces[1], positions[1]), "it begins anew");
+        assert_eq!(newest.of_stream(&namespaces[1]), Some(positions[1]));
         assert_eq!(newest.of_stream(&namespaces[2]), None);
         // A new epoch of the logs begins with any number.
         let epoch = "ABCDEF-1".parse().unwrap();

@@ -93,6 +93,20 @@ impl Replays {
         withholds
     }
 
+    /// The stream of some sockets was lost, so what their replays have read says nothing about the events that follow.
+    pub fn begin_stream_anew(&mut self, concerns: impl Fn(SocketKey) -> bool) {
+        self.running.retain(|socket, replays| {
+            if concerns(*socket) {
+                let is_over = |replay: &SocketReplay| match &replay.phase {
+                    ReplayPhase::Finished(last) => last.is_of_stream(),
+                    ReplayPhase::Withholding { .. } => false,
+                };
+                replays.retain(|replay| !is_over(replay));
+            }
+            !replays.is_empty()
+        });
+    }
+
     /// Whether events are being withheld from a socket.
     pub fn concerns(&self, socket: SocketKey) -> bool {
         let is_running =
@@ -149,5 +163,36 @@ impl Replays {
         let mut replays = self.running.get_mut(&socket)?.iter_mut();
         let found = replays.find(|replay| replay.number == number);
         found.map(|replay| &mut replay.phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Namespace, Payload, Selector};
+
+    #[test]
+    fn events_of_a_stream_that_begins_anew_are_not_withheld_from_sockets_of_its_namespace() {
+        let sockets = [0, 1].map(SocketKey::numbered);
+        let [later, earlier] = ["1764412345678-3", "1764412345000-0"].map(|it| it.parse().unwrap());
+        let mut replays = Replays::default();
+        for socket in sockets {
+            let number = replays.begin(socket, None);
+            *replays.phase(socket, number).unwrap() = ReplayPhase::Finished(later);
+        }
+        let emit = Emit {
+            to: Selector::everybody(Namespace::main()),
+            payload: Payload::text("[1]"),
+            volatile: false,
+            ack: None,
+            conflate: None,
+        };
+        let command = Arc::new(Command::Emit(emit.clone()));
+        let withheld = |replays: &mut Replays| {
+            sockets.map(|socket| replays.withholds(socket, &emit, earlier, &command))
+        };
+        assert_eq!(withheld(&mut replays), [true, true]);
+        replays.begin_stream_anew(|socket| socket == sockets[0]);
+        assert_eq!(withheld(&mut replays), [false, true]);
     }
 }

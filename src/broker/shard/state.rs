@@ -149,6 +149,15 @@ impl State {
         }
     }
 
+    /// Events of a shared namespace follow whose positions are before those that were replayed.
+    pub fn begin_stream_anew(&mut self, namespace: &Namespace) {
+        let rooms = &self.rooms;
+        self.replays.begin_stream_anew(|socket| {
+            let socket = rooms.identity(socket);
+            socket.is_some_and(|(_, of_socket)| of_socket == *namespace)
+        });
+    }
+
     /// Takes every selected socket out of rooms.
     pub fn leave_selected(&mut self, selector: &Selector, rooms: &[Room]) {
         for member in self.rooms.selected(selector) {
