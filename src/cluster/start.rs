@@ -60,6 +60,9 @@ pub fn redis_settings(config: &BusConfig) -> Result<Option<RedisSettings>, Inval
     if config.node_adapter == NodeAdapter::Sharded || is_streams && config.node_sharded_pubsub {
         settings.foreign_sharded_prefix = format!("{}#", config.node_key);
     }
+    if config.translate {
+        settings.pattern_prefix.clone_from(&config.node_key);
+    }
     if is_streams {
         settings.streams = StreamSettings {
             names: stream_names(config),

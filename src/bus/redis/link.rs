@@ -25,6 +25,7 @@ use crate::model::Random;
 /// A member of the bus on Redis. Dropping it ends its subscriptions at once; queued messages are still published if
 /// Redis is reachable.
 pub struct RedisLink {
+    settings: Arc<RedisSettings>,
     routing: Routing,
     events: LinkEventSender,
     logs: Arc<RedisRoomLogs>,
@@ -62,6 +63,7 @@ impl RedisLink {
             events.clone(),
             Arc::clone(&common.random),
         );
+        let settings = Arc::clone(&common.settings);
         let single = |target| {
             Routing::Single(Member::start(
                 &common,
@@ -77,6 +79,7 @@ impl RedisLink {
         };
         let logs = Arc::new(logs);
         let link = Self {
+            settings,
             routing,
             events,
             logs,
@@ -97,8 +100,17 @@ impl Link for RedisLink {
     fn publish_counted(&self, message: Outgoing) -> Receivers {
         match &self.routing {
             Routing::Single(member) => {
-                let receivers = member.queue.push_counted(message);
-                Box::pin(async move { receivers.await.unwrap_or(Err(LinkDown)) })
+                let has_patterns = self.settings.has_patterns(message.channel.as_str());
+                let channel = has_patterns.then(|| message.channel.clone());
+                let subscribers = channel.map(|channel| member.queue.push_count(channel));
+                let published = member.queue.push_counted(message);
+                Box::pin(async move {
+                    let receivers = published.await.unwrap_or(Err(LinkDown))?;
+                    match subscribers {
+                        Some(subscribers) => subscribers.await.unwrap_or(Err(LinkDown)),
+                        None => Ok(receivers),
+                    }
+                })
             }
             Routing::BySlot(cluster) => cluster.publish_counted(message),
         }

@@ -99,6 +99,9 @@ pub struct RedisSettings {
     pub sharded_prefix: String,
     /// Channels with this prefix are also sharded on a server that is not part of a Redis Cluster. Empty: none are.
     pub foreign_sharded_prefix: String,
+    /// Channels with this prefix can also be subscribed to by patterns, which `PUBLISH` counts. Their receivers are
+    /// counted with `PUBSUB NUMSUB` instead. Empty: none can.
+    pub pattern_prefix: String,
     /// Streams that take the place of channels.
     pub streams: StreamSettings,
 }
@@ -184,6 +187,7 @@ impl RedisSettings {
             channel_prefix: "roomwire".to_owned(),
             sharded_prefix: "roomwire:".to_owned(),
             foreign_sharded_prefix: String::new(),
+            pattern_prefix: String::new(),
             streams: StreamSettings::default(),
         })
     }
@@ -194,6 +198,12 @@ impl RedisSettings {
             Endpoints::Single(address) | Endpoints::Cluster(address) => address.to_string(),
             Endpoints::Sentinel(sentinels) => format!("{} by sentinel", sentinels.service),
         }
+    }
+
+    /// Whether patterns can match a channel on a server that is not part of a Redis Cluster.
+    pub(super) fn has_patterns(&self, channel: &str) -> bool {
+        let prefix = &self.pattern_prefix;
+        !prefix.is_empty() && channel.starts_with(prefix) && !self.is_sharded(channel, false)
     }
 
     /// Whether a channel is sharded on the servers of a Redis Cluster, or on another server.

@@ -325,6 +325,29 @@ async fn channels_are_unsubscribed_after_the_linger_time() {
 }
 
 #[tokio::test]
+async fn receivers_are_counted_without_patterns_on_channels_that_can_have_any() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut settings = settings(&server);
+    settings.pattern_prefix = "requests".to_owned();
+    let (mut publisher, mut subscriber) = (join(settings.clone()), join(settings));
+    publisher.up().await;
+    let patterns = channels(&["requests*", "other*"]);
+    subscriber.link.subscribe_patterns(patterns);
+    until(&server, &["PUBSUB", "NUMPAT"], |patterns: u64| {
+        patterns == 2
+    })
+    .await;
+    let count = |channel| publisher.link.publish_counted(message(channel, "x"));
+    assert_eq!(count("requests:a").await, Ok(0));
+    assert_eq!(count("other:a").await, Ok(1), "as PUBLISH counts");
+    subscriber.subscribe(&["requests:a"]).await;
+    assert_eq!(count("requests:a").await, Ok(1));
+    assert_eq!(subscriber.message().await.0, "requests:a");
+}
+
+#[tokio::test]
 async fn a_message_above_the_limit_is_skipped() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
