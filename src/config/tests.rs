@@ -8,7 +8,6 @@ use super::declare::schema_of;
 use super::*;
 
 mod auth;
-mod bus;
 mod bus_json;
 mod declared;
 mod echo_server;
