@@ -100,7 +100,7 @@ impl Publisher {
         }
     }
 
-    /// Queries the servers that use this dialect for a socket; they respond to the query `id`.
+    /// Publishes a query for a socket to the servers that use this dialect. Their responses have this `id`.
     pub(super) fn publish_query_of_socket(
         &self,
         dialect: &dyn Dialect,

@@ -11,8 +11,9 @@ pub struct NewestPositions {
 }
 
 impl NewestPositions {
-    /// Notes that an event was applied. Those of logs that were missed may be older than others; those of a stream are
-    /// applied in its order. Returns whether the stream has begun anew, at an earlier position: Redis has lost it.
+    /// Records that an event was applied. Replayed events of logs can be older than the newest one; events of a stream
+    /// are applied in order. Returns whether the stream has begun anew at an earlier position, because Redis has lost
+    /// it.
     pub fn note(&mut self, namespace: &Namespace, position: Position) -> bool {
         if !position.is_of_stream() {
             advance(self.of_logs.get_or_insert(position), position);

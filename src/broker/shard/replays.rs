@@ -93,7 +93,7 @@ impl Replays {
         withholds
     }
 
-    /// The stream of some sockets was lost, so what their replays have read says nothing about the events that follow.
+    /// Forgets the finished replays of these sockets, whose stream was lost and begins with lower positions.
     pub fn begin_stream_anew(&mut self, concerns: impl Fn(SocketKey) -> bool) {
         self.running.retain(|socket, replays| {
             if concerns(*socket) {

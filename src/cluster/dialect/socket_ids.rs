@@ -3,7 +3,7 @@
 use crate::model::SocketId;
 
 /// Whether a room may be that of a socket, of this cluster or a foreign server: 20 characters of `[A-Za-z0-9_-]`, at
-/// least one of them a capital. Stock servers count in the last characters of an id, beginning with `AAAA`.
+/// least one of them a capital. The last characters of ids of stock servers are a counter that begins with `AAAA`.
 pub(in crate::cluster) fn may_be_socket(room: &str) -> bool {
     let bytes = room.as_bytes();
     let is_id_character = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,9 +1,10 @@
-//! Counts of this node that wait until it is known whether a server in Python has the socket of an emit. As values.
+//! Counts that this node holds back until it is known whether a server in Python has the socket of an emit. Pure
+//! bookkeeping.
 //!
 //! A server in Node waits for one count of each member, and for as many acks as the counts add up to. Servers in Python
-//! report no counts. For an emit to a single socket, which a server in Python may have, the translating node therefore
-//! counts for them: 1 with the ack of that socket, 0 as soon as a server in Node reports that it has the socket, and 0
-//! shortly before the server in Node stops waiting.
+//! report no counts. So for an emit to a single socket, the translating node reports their count: 1 when the ack of the
+//! socket arrives, 0 when a server in Node reports that it has the socket, otherwise 0 shortly before the timeout of
+//! the emit.
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::model::{AckToken, ReplyTo, Room};
 
-/// Number of counts that wait. Emits beyond it are translated without acks.
+/// Maximum number of counts that are held back. Further emits are translated without acks.
 const LIMIT: usize = 16_384;
-/// Number of sockets of servers in Node that are remembered. Beyond it, all are forgotten.
+/// Maximum number of remembered sockets of servers in Node. At this number, all are forgotten.
 const REMEMBERED: usize = 16_384;
 
-/// The counts that wait.
+/// The counts that are held back.
 #[derive(Debug, Default)]
 pub(super) struct HeldCounts {
     /// By the emit.
@@ -33,7 +34,7 @@ struct HeldCount {
     ack_id: Option<u32>,
 }
 
-/// A count that no longer waits.
+/// A count that is no longer held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cluster) struct ResolvedCount {
     pub(in crate::cluster) ack_id: u32,
@@ -41,44 +42,45 @@ pub(in crate::cluster) struct ResolvedCount {
     pub(in crate::cluster) sockets: u64,
 }
 
-/// How long a count waits at most, whatever the requester does.
+/// Maximum time for which a count is held back.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long a count waits if the requester waits for `timeout`: it must arrive before its end.
+/// How long a count is held back for an emit with this timeout: the count must arrive before the timeout.
 pub(in crate::cluster) fn hold_time(timeout: Duration) -> Duration {
     (timeout / 10 * 9).min(LONGEST)
 }
 
 impl HeldCounts {
-    /// Whether the count of an emit to this socket would wait.
+    /// Whether the count of an emit to this socket would be held back.
     pub(super) fn accepts(&self, socket: &Room) -> bool {
         self.held.len() < LIMIT && !self.of_servers.contains(socket)
     }
 
-    /// The count of an emit waits from now on.
+    /// Holds back the count of an emit.
     pub(super) fn hold(&mut self, emit: &AckToken, socket: Room) {
         let ack_id = None;
         let count = HeldCount { socket, ack_id };
         self.held.insert(emit.reply_to.clone(), count);
     }
 
-    /// Whether the count of an emit waits.
+    /// Whether the count of an emit is held back.
     pub(super) fn is_held(&self, emit: &AckToken) -> bool {
         self.held.contains_key(&emit.reply_to)
     }
 
-    /// The emit is dispatched to the workers of this node. Returns whether its count waits.
+    /// Records that the emit was dispatched to the workers of this node. Returns whether its count is held back.
     pub(super) fn dispatched(&mut self, emit: &AckToken, ack_id: u32) -> bool {
         let count = self.held.get_mut(&emit.reply_to);
         count.map(|count| count.ack_id = Some(ack_id)).is_some()
     }
 
-    /// The emit cannot be sent to clients.
+    /// Forgets an emit that cannot be sent to clients.
     pub(super) fn forget(&mut self, emit: &AckToken) {
         self.held.remove(&emit.reply_to);
     }
 
-    /// This number of sockets in Python received the emit. Returns `false` if its count does not wait any longer.
+    /// Records the number of sockets in Python that received the emit. Returns `false` if its count is no longer held
+    /// back.
     pub(super) fn resolve(&mut self, emit: &AckToken, sockets: u64) -> bool {
         let Some(count) = self.held.remove(&emit.reply_to) else {
             return false;
@@ -88,7 +90,7 @@ impl HeldCounts {
         true
     }
 
-    /// A server in Node has the socket of the emit.
+    /// Records that a server in Node has the socket of the emit.
     pub(super) fn found(&mut self, emit: &AckToken) {
         let Some(count) = self.held.get(&emit.reply_to) else {
             return;
@@ -100,7 +102,7 @@ impl HeldCounts {
         self.resolve(emit, 0);
     }
 
-    /// The counts to add now.
+    /// Removes and returns the counts that are complete.
     pub(super) fn take_resolved(&mut self) -> Vec<ResolvedCount> {
         std::mem::take(&mut self.resolved)
     }

@@ -320,8 +320,8 @@ impl Translator {
         }
     }
 
-    /// Translates an emit whose sender waits for as many acks as members count. Programs of other kinds report no counts, so
-    /// their acks are requested only if this node counts for them.
+    /// Translates an emit whose sender waits for as many acks as members report. Programs of other kinds report no
+    /// counts, so their acks are requested only if this node reports a count for them.
     fn translate_counted(&mut self, emit: &Emit, dialect: &dyn Dialect, publisher: &Publisher) {
         let held = emit.ack.as_ref().filter(|token| self.held.is_held(token));
         let ack = held.map(|token| self.expect(token, true));
