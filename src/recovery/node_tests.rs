@@ -22,7 +22,7 @@ use crate::outbox::{Bounds, Share};
 use crate::protocol::WireFormat;
 use crate::store::{MemoryStore, SharedEntry, Store, StoreFuture};
 
-mod refused;
+mod rejected;
 
 const STREAM: &str = "socket.io";
 const TTL: Option<Duration> = Some(Duration::from_secs(60));
