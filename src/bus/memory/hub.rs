@@ -354,7 +354,8 @@ impl Hub {
         };
         let mut reached = 0;
         for message in messages {
-            // A server counts each subscription that matches.
+            // Each subscription that matches receives a copy. Patterns are not counted, as on Redis
+            // (`RedisSettings::pattern_prefix`).
             let subscribed = |(id, member): (&MemberId, &Member)| {
                 let by_name = member.channels.contains(&message.channel);
                 let by_pattern = member.matches(&message.channel);
@@ -367,7 +368,7 @@ impl Hub {
             };
             let receivers: Vec<_> = state.members.iter().filter_map(subscribed).collect();
             for (to, routed) in receivers {
-                reached += u64::from(routed.by_name) + routed.by_pattern as u64;
+                reached += u64::from(routed.by_name);
                 state.send(from, to, routed, is_logged);
             }
         }

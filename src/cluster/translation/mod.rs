@@ -3,8 +3,8 @@
 //!
 //! Each node receives the messages of every dialect itself, and one node of the cluster publishes them in the others
 //! ([`turn`]). What it publishes is marked as a message of its cluster: nodes of the cluster drop it, nodes of other
-//! clusters on the same Redis do not translate it, and foreign programs repeat nothing, so there are no loops. It also receives messages for rooms and namespaces in which it has no sockets, by
-//! patterns.
+//! clusters on the same Redis do not translate it, and foreign programs repeat nothing, so there are no loops. It also
+//! receives messages for rooms and namespaces in which it has no sockets, by patterns.
 
 mod held;
 mod lease;

@@ -1,7 +1,6 @@
 //! Checks the sockets of servers in Node in responses of the API.
 
 use super::*;
-use crate::simulator::features::Foreign;
 use crate::simulator::foreign::record::{ANNEX, Dialect, ForeignLife};
 
 impl Collected<'_> {
@@ -10,12 +9,8 @@ impl Collected<'_> {
         lives.filter(|life| life.dialect == Dialect::Node)
     }
 
-    /// Whether each server was connected for the whole time, or not at all. With translation never: the pattern of the
-    /// translating node is counted as a server, which does not respond.
+    /// Whether each server was connected for the whole time, or not at all.
     pub(super) fn servers_are_healthy(&self) -> bool {
-        if self.history.features.foreign == Foreign::Both {
-            return false;
-        }
         let before = self.from.saturating_sub(DISCOVERY);
         let mut servers = self.servers();
         servers.all(|life| {
