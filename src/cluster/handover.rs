@@ -10,7 +10,7 @@ use actix::{
 use super::dialect::MemberState;
 use super::messages::Leave;
 use super::node::{Bridge, random_number};
-use super::translation::{HoldsLease, ResolvedCount, TranslationLease, hold_time};
+use super::translation::{HoldsLease, LeaseIsTaken, ResolvedCount, TranslationLease, hold_time};
 use crate::model::{AckToken, Announcement};
 
 impl Bridge {
@@ -26,7 +26,8 @@ impl Bridge {
             connects: self.directory.watch_connects(),
             resign: translator.resign(),
         };
-        actix_rt::spawn(lease.keep(ctx.address().recipient()));
+        let bridge = ctx.address();
+        actix_rt::spawn(lease.keep((bridge.clone().recipient(), bridge.recipient())));
     }
 
     /// Subscribes to the namespaces that the translator needs, and adds its counts.
@@ -85,6 +86,17 @@ impl Handler<HoldsLease> for Bridge {
             self.publisher.publish_marker(&marker);
         }
         self.follow_translator();
+    }
+}
+
+impl Handler<LeaseIsTaken> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: LeaseIsTaken, _ctx: &mut Self::Context) {
+        let translator = self.translator.as_mut();
+        if translator.is_some_and(|translator| translator.lease_is_taken()) {
+            self.subscriber.namespaces.unpin_all();
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub(in crate::cluster) struct HoldsLease {
     pub(super) requested: Instant,
 }
 
+/// To the bridge: another node holds the lease.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(in crate::cluster) struct LeaseIsTaken;
+
 /// The claim of a node to translate.
 pub(in crate::cluster) struct TranslationLease {
     pub(in crate::cluster) store: Arc<dyn Store>,
@@ -36,14 +41,18 @@ pub(in crate::cluster) struct TranslationLease {
 }
 
 impl TranslationLease {
-    /// Acquires and renews the lease until the node stops, and then releases it.
-    pub(in crate::cluster) async fn keep(mut self, bridge: Recipient<HoldsLease>) {
+    /// Acquires and renews the lease until the node stops, and then releases it. After each attempt notifies the bridge by
+    /// one of the recipients.
+    pub(in crate::cluster) async fn keep(
+        mut self,
+        (held, taken): (Recipient<HoldsLease>, Recipient<LeaseIsTaken>),
+    ) {
         loop {
             let requested = now();
             let acquired = self.store.acquire_lease(&self.key, &self.value, LIFETIME);
             match acquired.await {
-                Ok(true) => bridge.do_send(HoldsLease { requested }),
-                Ok(false) => {}
+                Ok(true) => held.do_send(HoldsLease { requested }),
+                Ok(false) => taken.do_send(LeaseIsTaken),
                 Err(error) => debug!(error:%; "lease of the translating node not requested"),
             }
             tokio::select! {

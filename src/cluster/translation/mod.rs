@@ -36,8 +36,7 @@ use crate::model::{
 };
 
 pub(super) use self::held::{ResolvedCount, hold_time};
-pub(super) use self::lease::HoldsLease;
-pub(super) use self::lease::TranslationLease;
+pub(super) use self::lease::{HoldsLease, LeaseIsTaken, TranslationLease};
 pub(super) use self::replies::is_translated;
 
 /// The topic of markers.
@@ -187,6 +186,20 @@ impl Translator {
             info!(node:% = self.parts.node; "another node translates between the dialects of the bus");
             self.state.send_replace(false);
         }
+        self.unsubscribe();
+    }
+
+    /// Another node holds the lease. Returns whether this one has ended its turn: its marker may have been missed.
+    pub(super) fn lease_is_taken(&mut self) -> bool {
+        let has_ended = !self.turn.is_translating();
+        if has_ended {
+            self.unsubscribe();
+        }
+        has_ended
+    }
+
+    /// Ends the subscriptions that only the translating node needs.
+    fn unsubscribe(&mut self) {
         if self.subscription.take().is_some() && !self.patterns.is_empty() {
             self.parts.link.unsubscribe_patterns(self.patterns.clone());
         }
