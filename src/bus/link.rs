@@ -98,6 +98,17 @@ pub struct LogAppend {
 }
 
 impl Outgoing {
+    /// A message that is sent as it is, and spooled while the link is down.
+    pub fn new(channel: Channel, payload: impl Into<Bytes>) -> Self {
+        Self {
+            channel,
+            payload: payload.into(),
+            volatile: false,
+            translation: None,
+            log: None,
+        }
+    }
+
     /// The bytes to send.
     pub fn body(&self) -> Bytes {
         match &self.translation {

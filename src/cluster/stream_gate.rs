@@ -71,13 +71,7 @@ mod tests {
     use super::*;
 
     fn message(channel: &str, number: u8) -> Outgoing {
-        Outgoing {
-            channel: Channel::from(channel),
-            payload: Bytes::copy_from_slice(&[number]),
-            volatile: false,
-            translation: None,
-            log: None,
-        }
+        Outgoing::new(Channel::from(channel), Bytes::copy_from_slice(&[number]))
     }
 
     fn numbers(messages: &[Outgoing]) -> Vec<u8> {

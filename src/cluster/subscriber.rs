@@ -238,13 +238,7 @@ mod tests {
     }
 
     async fn subscribers(link: &dyn Link) -> u64 {
-        let message = Outgoing {
-            channel: Channel::from("/"),
-            payload: Bytes::from_static(b"x"),
-            volatile: false,
-            translation: None,
-            log: None,
-        };
+        let message = Outgoing::new(Channel::from("/"), Bytes::from_static(b"x"));
         link.publish_counted(message).await.unwrap()
     }
 

@@ -171,13 +171,7 @@ fn emit_as_server(hub: &Hub, number: u32) {
     let mut payload = Vec::new();
     write_value(&message, &[], &mut payload);
     let (link, _events) = hub.join();
-    link.publish(vec![Outgoing {
-        channel: Channel::from("socket.io#/#"),
-        payload: payload.into(),
-        volatile: false,
-        translation: None,
-        log: None,
-    }]);
+    link.publish(vec![Outgoing::new(Channel::from("socket.io#/#"), payload)]);
 }
 
 #[actix_rt::test]

@@ -14,6 +14,7 @@ use roomwire::server::BusHandles;
 use serde_json::{Value, json};
 
 use crate::recovery::{Client, emit};
+use crate::support::node_server::emit_entry;
 use crate::support::redis::RedisServer;
 use crate::support::server::config_with_file;
 use crate::support::{TestServer, eventually};
@@ -60,21 +61,8 @@ impl Shared {
 
     /// Emits as a server does.
     fn stock_emits(&self, number: u64, rooms: &[&str]) {
-        let data = json!({
-            "packet": {"type": 2, "data": ["n", number]},
-            "opts": {"rooms": rooms, "except": [], "flags": {}},
-        });
-        let data = data.to_string();
-        let fields = [
-            "uid",
-            "0123456789abcdef",
-            "nsp",
-            "/",
-            "type",
-            "3",
-            "data",
-            &data,
-        ];
+        let fields = emit_entry(&json!(["n", number]), rooms, &json!({}));
+        let fields = fields.each_ref().map(String::as_str);
         let command = [
             &["XADD", "socket.io", "MAXLEN", "~", "10000", "*"],
             &fields[..],

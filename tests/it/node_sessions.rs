@@ -14,6 +14,7 @@ use roomwire::store::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{everybody, room};
+use crate::support::node_server::emit_entry;
 use crate::support::server::config_with_file;
 use crate::support::{TestCluster, TestServer, WebsocketClient};
 
@@ -53,28 +54,12 @@ impl Servers {
 
     /// Emits in the main namespace as a stock server does.
     fn stock_emits(&self, data: &Value, rooms: &[&str], flags: &Value) {
-        let data = json!({
-            "packet": {"type": 2, "data": data},
-            "opts": {"rooms": rooms, "except": [], "flags": flags},
-        });
-        let data = data.to_string();
-        let fields = [
-            "uid",
-            "0123456789abcdef",
-            "nsp",
-            "/",
-            "type",
-            "3",
-            "data",
-            &data,
-        ];
-        self.stock.publish(vec![Outgoing {
-            channel: Channel::from(STREAM),
-            payload: entry::encode(fields.map(str::as_bytes)),
-            volatile: false,
-            translation: None,
-            log: None,
-        }]);
+        let fields = emit_entry(data, rooms, flags);
+        let fields = fields.each_ref().map(String::as_bytes);
+        self.stock.publish(vec![Outgoing::new(
+            Channel::from(STREAM),
+            entry::encode(fields),
+        )]);
     }
 
     /// The entries of the stream: their ids, and the names of their fields.

@@ -36,13 +36,7 @@ struct ToyDialect {
 
 impl ToyDialect {
     fn outgoing(text: String) -> Outgoing {
-        Outgoing {
-            channel: Channel::from("toy"),
-            payload: Bytes::from(text),
-            volatile: false,
-            translation: None,
-            log: None,
-        }
+        Outgoing::new(Channel::from("toy"), Bytes::from(text))
     }
 }
 

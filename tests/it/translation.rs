@@ -103,13 +103,8 @@ impl Bus {
     }
 
     fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
-        self.link.publish(vec![Outgoing {
-            channel: Channel::from(channel),
-            payload: payload.into(),
-            volatile: false,
-            translation: None,
-            log: None,
-        }]);
+        self.link
+            .publish(vec![Outgoing::new(Channel::from(channel), payload)]);
     }
 
     /// Emits as an emitter does, in a namespace and to a room that no node has.

@@ -31,13 +31,10 @@ impl ServerSideEmitter {
         if let Some(id) = id {
             request["requestId"] = id.into();
         }
-        self.link.publish(vec![Outgoing {
-            channel: Channel::from(&*format!("socket.io-request#{namespace}#")),
-            payload: request.to_string().into(),
-            volatile: false,
-            translation: None,
-            log: None,
-        }]);
+        self.link.publish(vec![Outgoing::new(
+            Channel::from(&*format!("socket.io-request#{namespace}#")),
+            request.to_string(),
+        )]);
     }
 
     /// The next message that servers receive as a response.

@@ -31,13 +31,7 @@ pub(in crate::bus) fn channels(names: &[&str]) -> Vec<Channel> {
 }
 
 pub(in crate::bus) fn message(channel: &str, payload: impl Into<Bytes>) -> Outgoing {
-    Outgoing {
-        channel: Channel::from(channel),
-        payload: payload.into(),
-        volatile: false,
-        translation: None,
-        log: None,
-    }
+    Outgoing::new(Channel::from(channel), payload)
 }
 
 impl Member {

@@ -8,13 +8,7 @@ use super::{Faults, Hub, MemoryLink};
 use crate::bus::link::{Channel, Link, LinkDown, LinkEvent, LinkEvents, LogAppend, Outgoing};
 
 fn message(number: usize) -> Outgoing {
-    Outgoing {
-        channel: Channel::from("c"),
-        payload: Bytes::from(number.to_string()),
-        volatile: false,
-        translation: None,
-        log: None,
-    }
+    Outgoing::new(Channel::from("c"), Bytes::from(number.to_string()))
 }
 
 fn numbers(events: &mut LinkEvents) -> Vec<usize> {

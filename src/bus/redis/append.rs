@@ -132,12 +132,6 @@ pub(super) fn to_publish(
     };
     let payload = Bytes::from([&*message.body(), extension].concat());
     let channels = [&message.channel].into_iter().chain(&append.channels);
-    let message = |channel: &Channel| Outgoing {
-        channel: channel.clone(),
-        payload: payload.clone(),
-        volatile: false,
-        translation: None,
-        log: None,
-    };
+    let message = |channel: &Channel| Outgoing::new(channel.clone(), payload.clone());
     channels.map(message).collect()
 }

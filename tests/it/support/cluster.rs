@@ -125,13 +125,7 @@ impl BusPublisher {
     pub fn publish(&self, command: &Command) {
         let payload = encode_command(self.node, command).unwrap();
         for channel in self.channels.of(command) {
-            let message = Outgoing {
-                channel,
-                payload: payload.clone(),
-                volatile: false,
-                translation: None,
-                log: None,
-            };
+            let message = Outgoing::new(channel, payload.clone());
             self.link.publish(vec![message]);
         }
     }

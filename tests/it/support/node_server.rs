@@ -82,13 +82,8 @@ impl NodeServer {
     }
 
     fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
-        self.link.publish(vec![Outgoing {
-            channel: Channel::from(channel),
-            payload: payload.into(),
-            volatile: false,
-            translation: None,
-            log: None,
-        }]);
+        self.link
+            .publish(vec![Outgoing::new(Channel::from(channel), payload)]);
     }
 
     /// The next message that this server has not published itself, and its size in bytes.
@@ -115,4 +110,15 @@ impl NodeServer {
             }
         }
     }
+}
+
+/// The fields of the stream entry that a server with the streams adapter adds for an emit in the main namespace.
+pub fn emit_entry(data: &Value, rooms: &[&str], flags: &Value) -> [String; 8] {
+    let data = json!({
+        "packet": {"type": 2, "data": data},
+        "opts": {"rooms": rooms, "except": [], "flags": flags},
+    });
+    let data = data.to_string();
+    let uid = "0123456789abcdef";
+    ["uid", uid, "nsp", "/", "type", "3", "data", &data].map(str::to_owned)
 }

@@ -26,13 +26,7 @@ impl PythonProcess {
 
     /// Publishes bytes on a channel.
     pub fn publish_raw(&self, channel: &str, payload: impl Into<Bytes>) {
-        let message = Outgoing {
-            channel: Channel::from(channel.to_owned()),
-            payload: payload.into(),
-            volatile: false,
-            translation: None,
-            log: None,
-        };
+        let message = Outgoing::new(Channel::from(channel.to_owned()), payload);
         self.link.publish(vec![message]);
     }
 

@@ -54,18 +54,24 @@ impl Bus {
     }
 }
 
-#[actix_rt::test]
-async fn an_emit_to_a_socket_is_counted_with_the_ack_of_a_server_in_python() {
+/// A node that translates, after the counted emit `one` of a server.
+async fn emit_to_one_socket() -> (Bus, [Node; 1]) {
     let mut bus = Bus::new(&SERVERS);
     bus.link.subscribe(
         ["socket.io-request#/#", "socket.io-response#/#"]
             .map(Channel::from)
             .to_vec(),
     );
-    let _nodes: [Node; 1] = bus.nodes().await;
+    let nodes = bus.nodes().await;
     bus.received();
     bus.emit_counted("one");
     seconds(0.1).await;
+    (bus, nodes)
+}
+
+#[actix_rt::test]
+async fn an_emit_to_a_socket_is_counted_with_the_ack_of_a_server_in_python() {
+    let (mut bus, _nodes) = emit_to_one_socket().await;
     let (requests, responses, emits) = bus.sorted();
     assert_eq!(
         responses,
@@ -102,16 +108,7 @@ async fn an_emit_to_a_socket_is_counted_with_the_ack_of_a_server_in_python() {
 
 #[actix_rt::test]
 async fn an_emit_to_a_socket_of_a_server_in_node_is_counted_at_once() {
-    let mut bus = Bus::new(&SERVERS);
-    bus.link.subscribe(
-        ["socket.io-request#/#", "socket.io-response#/#"]
-            .map(Channel::from)
-            .to_vec(),
-    );
-    let _nodes: [Node; 1] = bus.nodes().await;
-    bus.received();
-    bus.emit_counted("one");
-    seconds(0.1).await;
+    let (mut bus, _nodes) = emit_to_one_socket().await;
     let (requests, _, emits) = bus.sorted();
     // A server that does not have the socket, and one that does.
     for sockets in [json!([]), json!([SID])] {

@@ -216,13 +216,8 @@ impl Server {
     }
 
     fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
-        self.link.publish(vec![Outgoing {
-            channel: Channel::from(channel),
-            payload: payload.into(),
-            volatile: false,
-            translation: None,
-            log: None,
-        }]);
+        self.link
+            .publish(vec![Outgoing::new(Channel::from(channel), payload)]);
     }
 
     fn note_emit(&self, room: &str, except: Option<String>) -> EmitId {
