@@ -152,12 +152,16 @@ export class Member {
   }
 }
 
-/** Breaks connections until every one of these members has noticed: a client that polls may be between two requests. */
+/**
+ * Breaks connections until every one of these members has noticed: a client that polls may be between two requests. One that
+ * is still connecting has the time to, however slow the machine, before its connection is broken.
+ */
 export async function lose(all, breakConnections) {
   const before = all.map((member) => member.losses);
+  const lost = () => all.every((member, index) => member.losses > before[index]);
   await until("the losses", () => {
     breakConnections();
-    return all.every((member, index) => member.losses > before[index]);
+    return until("all of them", lost, 500).then(() => true, () => false);
   });
 }
 
