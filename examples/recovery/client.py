@@ -1,7 +1,9 @@
 """A stock python-socketio client that continues its session: `client.py URL`. Prints what it receives in the room `news`.
 
-`pip install "python-socketio[client]"`. See docs/delivery.md.
+`pip install "python-socketio[asyncio_client]"`. See docs/delivery.md. The synchronous client is unsuitable: it calls its
+handlers in a thread for each event, so that on a busy machine a later event can be handled, and counted as received, first.
 """
+import asyncio
 import sys
 
 import socketio
@@ -17,13 +19,16 @@ class Recovering:
         return self.auth
 
     def follow(self, client, joined, handlers):
-        """Registers handlers of events; `joined` is called when a new session begins."""
+        """Registers handlers of events; the coroutine `joined` is called when a new session begins.
 
-        def session(state, offset=None):
+        Handlers are plain functions: during the `await` of a coroutine the next event would be handled.
+        """
+
+        async def session(state, offset=None):
             self.auth["pid"] = state["pid"]
             self.auth["offset"] = state["offset"]
             if not state["recovered"]:
-                joined(state["gap"])
+                await joined(state["gap"])
 
         client.on("roomwire:session", session)
         for event, handler in handlers.items():
@@ -40,18 +45,18 @@ class Recovering:
         return handle
 
 
-def main(url):
-    client = socketio.Client(reconnection_delay=0.2, reconnection_delay_max=1)
+async def main(url):
+    client = socketio.AsyncClient(reconnection_delay=0.2, reconnection_delay_max=1)
     recovering = Recovering()
 
-    def joined(gap):
+    async def joined(gap):
         print("new session", gap or "", flush=True)
-        client.emit("roomwire:join", "news")
+        await client.emit("roomwire:join", "news")
 
     recovering.follow(client, joined, {"message": lambda text: print(text, flush=True)})
-    client.connect(url, auth=recovering, transports=["websocket"])
-    client.wait()
+    await client.connect(url, auth=recovering, transports=["websocket"])
+    await client.wait()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    asyncio.run(main(sys.argv[1]))

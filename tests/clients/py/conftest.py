@@ -9,7 +9,7 @@ import redis
 from member import Person, PythonServer
 from programs import Node, Redis, until
 
-WATCHDOG_SECONDS = 120
+WATCHDOG_SECONDS = 300
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def people():
 
 @pytest.fixture(scope="module")
 def echo():
-    node = Node(APP__KIND="echo", SOCKET__NAMESPACES="/,/custom", SOCKET__CONNECT_TIMEOUT="1s")
+    node = Node(APP__KIND="echo", SOCKET__NAMESPACES="/,/custom")
     yield node
     node.stop()
 
@@ -81,13 +81,5 @@ def echo():
 @pytest.fixture(scope="module")
 def relay():
     node = Node(APP__KIND="relay")
-    yield node
-    node.stop()
-
-
-@pytest.fixture(scope="module")
-def lively():
-    """An echo node whose heartbeat is short enough to see several."""
-    node = Node(APP__KIND="echo", ENGINE__PING_INTERVAL="300ms", ENGINE__PING_TIMEOUT="2s")
     yield node
     node.stop()

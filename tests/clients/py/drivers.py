@@ -3,6 +3,7 @@ import asyncio
 
 import socketio
 
+from ordered import in_order
 from programs import TIMEOUT
 
 
@@ -60,7 +61,7 @@ class Asynchronous(Driver):
 
 class Synchronous(Driver):
     def make(self):
-        return socketio.Client(reconnection=False, serializer=self.serializer)
+        return in_order(socketio.Client(reconnection=False, serializer=self.serializer))
 
     def listener(self, inbox):
         def listen(*args):

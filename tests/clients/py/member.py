@@ -6,6 +6,7 @@ import threading
 import socketio
 import uvicorn
 
+from ordered import in_order
 from programs import HOST, TIMEOUT, free_port, until
 
 
@@ -61,7 +62,7 @@ class Person:
         self.received = queue.Queue()
         self.ended = queue.Queue()
         self.acks = acks or {}
-        self.client = socketio.Client(reconnection=False)
+        self.client = in_order(socketio.Client(reconnection=False))
         self.client.on("*", self._receive, namespace=namespace)
         self.client.on("disconnect", self.ended.put, namespace=namespace)
         self.client.connect(url, namespaces=[namespace], transports=list(transports), wait_timeout=TIMEOUT)

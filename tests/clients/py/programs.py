@@ -3,6 +3,7 @@
 Everything started here is killed at the end of the test process, however it ends.
 """
 import atexit
+import itertools
 import os
 import pathlib
 import random
@@ -16,7 +17,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = (ROOT / os.environ.get("ROOMWIRE_BIN", "target/debug/roomwire")).resolve()
 HOST = "127.0.0.1"
-TIMEOUT = 20.0
+TIMEOUT = 30.0
 # Below Linux' ephemeral range, so that no outgoing connection takes a port while a node restarts.
 PORTS = [int(port) for port in os.environ.get("ROOMWIRE_TEST_PORTS", "20000-31999").split("-")]
 
@@ -34,9 +35,15 @@ def until(what, probe, timeout=TIMEOUT):
         time.sleep(0.01)
 
 
+_ports = itertools.cycle(range(PORTS[0], PORTS[1] + 1))
+for _ in range(random.randint(0, PORTS[1] - PORTS[0])):
+    next(_ports)
+
+
 def free_port():
+    """A port that is free at the moment, and that nobody else in this process gets."""
     while True:
-        port = random.randint(*PORTS)
+        port = next(_ports)
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) != 0:
                 return port

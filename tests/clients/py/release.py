@@ -12,7 +12,9 @@ import time
 
 import socketio
 
-TIMEOUT = 20
+from ordered import in_order
+
+TIMEOUT = 30
 URL = sys.argv[1]
 VALUES = (1, {"deep": [b"\x00\xff"]}, b"\x07", "é", None)
 
@@ -39,7 +41,7 @@ class Synchronous:
 
     def __init__(self, transports, **options):
         self.events = queue.Queue()
-        self.client = socketio.Client(reconnection_delay=0.05, reconnection_delay_max=0.25, **options)
+        self.client = in_order(socketio.Client(reconnection_delay=0.05, reconnection_delay_max=0.25, **options))
         self.connections = queue.Queue()
         self.client.on("connect", lambda: self.connections.put(True))
         self.client.on("news", lambda *args: self.events.put(args))

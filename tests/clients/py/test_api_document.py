@@ -80,7 +80,7 @@ def somebody(node):
 def test_the_document_is_valid_and_the_node_serves_it(node):
     errors = list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors())
     assert errors == []
-    with urllib.request.urlopen(f"{node.api}/api/v1/openapi.json", timeout=5) as response:
+    with urllib.request.urlopen(f"{node.api}/api/v1/openapi.json", timeout=30) as response:
         assert json.load(response) == DOCUMENT
 
 

@@ -158,13 +158,3 @@ def test_the_client_leaves(echo, driver, transports):
             assert await client.end() == ("client disconnect",)
 
     asyncio.run(run())
-
-
-def test_the_heartbeat_keeps_a_connection(driver, transports, lively):
-    async def run():
-        async with connected(driver, lively, transports) as client:
-            await asyncio.sleep(2)
-            assert await asyncio.wait_for(client.call("message-with-ack", 1), TIMEOUT) == 1
-            assert client.ended.empty()
-
-    asyncio.run(run())

@@ -1,15 +1,59 @@
 """The client of examples/recovery, stock python-socketio, continues its session after its node was killed."""
+import asyncio
 import contextlib
 import sys
-import time
 
 import pytest
 import socketio
 
-from programs import ROOT, Node, Redis, until
+from programs import ROOT, TIMEOUT, Node, Redis
 
 sys.path.insert(0, str(ROOT / "examples/recovery"))
 from client import Recovering  # noqa: E402
+
+
+async def until(what, probe):
+    """As `programs.until`, while the event loop goes on."""
+    async with asyncio.timeout(TIMEOUT):
+        while not probe():
+            await asyncio.sleep(0.01)
+
+
+async def survives(one, two, transport):
+    recovering, numbers, sessions, losses = Recovering(), [], [], []
+    client = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.3)
+    publisher = socketio.AsyncClient()
+
+    async def joined(gap):
+        sessions.append(gap)
+        await client.emit("roomwire:join", "news", callback=sessions.append)
+
+    recovering.follow(client, joined, {"n": numbers.append})
+    client.on("disconnect", losses.append)
+    await client.connect(one.url, auth=recovering, transports=[transport])
+    await until("a join", lambda: len(sessions) == 2)
+    await publisher.connect(two.url, transports=["websocket"])
+    sent = 0
+
+    async def emit(count):
+        nonlocal sent
+        for _ in range(count):
+            sent += 1
+            assert (await publisher.call("roomwire:emit", ("news", "n", sent), timeout=TIMEOUT))["ok"]
+
+    for kills in range(1, 4):
+        await emit(5)
+        await asyncio.to_thread(one.kill)
+        await emit(20)
+        await until("the loss", lambda: len(losses) == kills)
+        await asyncio.to_thread(one.start)
+        await until("a session", lambda: client.connected)
+        await emit(5)
+        await until("all events", lambda: len(numbers) >= sent)
+        assert numbers == list(range(1, sent + 1))
+    assert len(sessions) == 2, "no new session"
+    await publisher.disconnect()
+    await client.disconnect()
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
@@ -21,36 +65,4 @@ def test_everything_is_received_once_and_in_order_over_kills_of_the_node(transpo
         one, two = (Node(**settings) for _ in range(2))
         stack.callback(one.stop)
         stack.callback(two.stop)
-        recovering, numbers, sessions = Recovering(), [], []
-        client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=0.3)
-        stack.callback(client.shutdown)
-
-        def joined(gap):
-            sessions.append(gap)
-            client.emit("roomwire:join", "news", callback=sessions.append)
-
-        recovering.follow(client, joined, {"n": numbers.append})
-        client.connect(one.url, auth=recovering, transports=[transport])
-        until("a join", lambda: len(sessions) == 2)
-        publisher = socketio.Client()
-        publisher.connect(two.url, transports=["websocket"])
-        stack.callback(publisher.disconnect)
-        sent = 0
-
-        def emit(count):
-            nonlocal sent
-            for _ in range(count):
-                sent += 1
-                assert publisher.call("roomwire:emit", ("news", "n", sent))["ok"]
-
-        for _ in range(3):
-            emit(5)
-            one.kill()
-            emit(20)
-            one.start()
-            until("a session", lambda: client.connected)
-            emit(5)
-            until("all events", lambda: len(numbers) >= sent)
-            time.sleep(0.1)
-            assert numbers == list(range(1, sent + 1))
-        assert len(sessions) == 2, "no new session"
+        asyncio.run(survives(one, two, transport))

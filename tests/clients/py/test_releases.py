@@ -28,7 +28,7 @@ def outcome(node, python):
         assert line == "restart\n", line + process.stderr.read()
         node.kill()
         node.start()
-        output, errors = process.communicate("\n", timeout=60)
+        output, errors = process.communicate("\n", timeout=120)
         assert process.returncode == 0, errors
         return json.loads(output)
     finally:

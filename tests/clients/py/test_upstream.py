@@ -138,12 +138,10 @@ def test_the_upstream_rejects_a_client_with_its_own_message(front, driver, trans
     asyncio.run(run())
 
 
-@by_every_way[1]
-def test_a_burst_arrives_in_order(front, transports):
-    """Only with the asyncio client: the other handles each message in a thread of its own, in no certain order."""
-
+@every_way
+def test_a_burst_arrives_in_order(front, driver, transports):
     async def run():
-        async with connected(Asynchronous, front, transports) as client:
+        async with connected(driver, front, transports) as client:
             await client.next()
             for number in range(200):
                 await client.emit("say", "number", number, *([b"odd"] if number % 2 else []))
