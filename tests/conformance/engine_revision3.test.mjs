@@ -148,7 +148,7 @@ describe("Engine.IO protocol, revision 3", WATCHDOG, () => {
   describe("heartbeat", () => {
     describe("HTTP long-polling", () => {
       test("sends ping/pong packets", async () => {
-        const session = await Polling3.open(sharp.node);
+        const session = await Polling3.open(calm.node);
         for (let round = 0; round < 3; round += 1) {
           assert.equal((await session.post("1:2")).status, 200);
           const polled = await session.get();
@@ -160,13 +160,13 @@ describe("Engine.IO protocol, revision 3", WATCHDOG, () => {
       test("closes the session upon ping timeout", async () => {
         const session = await Polling3.open(sharp.node);
         await sleep(INTERVAL + TIMEOUT);
-        assert.equal((await session.post("1:2")).status, 400);
+        await session.gone();
       });
     });
 
     describe("WebSocket", () => {
       test("sends ping/pong packets", async () => {
-        const socket = await socket3(sharp.node);
+        const socket = await socket3(calm.node);
         for (let round = 0; round < 3; round += 1) {
           socket.send("2");
           assert.equal(await socket.next(), "3");

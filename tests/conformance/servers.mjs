@@ -5,11 +5,14 @@ import { Node } from "../clients/lib/processes.mjs";
 const ECHO = {
   ROOMWIRE_APP__KIND: "echo",
   ROOMWIRE_SOCKET__NAMESPACES: "/,/custom",
-  ROOMWIRE_SOCKET__CONNECT_TIMEOUT: "1s",
+  ROOMWIRE_SOCKET__CONNECT_TIMEOUT: "5s",
 };
 
-/** Ping interval 300 ms, ping timeout 200 ms, as the official suites expect. For tests of timing. */
+/** Ping interval 300 ms, ping timeout 200 ms, as the official suites expect. For tests of sessions that end by it. */
 export const SHARP = { ...ECHO, ROOMWIRE_ENGINE__PING_INTERVAL: "300ms", ROOMWIRE_ENGINE__PING_TIMEOUT: "200ms" };
+
+/** Frequent pings, for peers that respond to them, however slow the machine. */
+export const LIVELY = { ...ECHO, ROOMWIRE_ENGINE__PING_INTERVAL: "300ms", ROOMWIRE_ENGINE__PING_TIMEOUT: "3s" };
 
 /** The default heartbeat, so that a session that ends was ended by what the test did. */
 export const CALM = ECHO;

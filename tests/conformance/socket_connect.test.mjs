@@ -5,7 +5,7 @@ import { Peer } from "../clients/lib/sockets.mjs";
 import { WATCHDOG } from "../clients/lib/settings.mjs";
 import { within } from "../clients/lib/wait.mjs";
 import { Polling, SOCKET, Socket } from "../clients/lib/wire.mjs";
-import { CALM, server, SHARP } from "./servers.mjs";
+import { CALM, LIVELY, server, SHARP } from "./servers.mjs";
 
 for (const transport of ["websocket", "polling"]) {
   describe(`connect over ${transport}`, WATCHDOG, () => {
@@ -112,9 +112,10 @@ for (const transport of ["websocket", "polling"]) {
 
 describe("heartbeat of a connection", WATCHDOG, () => {
   const sharp = server(SHARP);
+  const lively = server(LIVELY);
 
   test("goes on after the last namespace was left", async () => {
-    const socket = await Socket.session(sharp.node, SOCKET, { pong: false });
+    const socket = await Socket.session(lively.node, SOCKET, { pong: false });
     socket.send("40");
     assert.match(await socket.next(), /^40\{/);
     assert.equal(await socket.next(), '42["auth",{}]');

@@ -106,7 +106,7 @@ async function everybodyHears(sockets, room) {
   const word = `word-${Math.random()}`;
   const receives = (socket) =>
     new Promise((resolve) => {
-      const late = setTimeout(resolve, 500, false);
+      const late = setTimeout(resolve, 3_000, false);
       socket.once(word, () => (clearTimeout(late), resolve(true)));
     });
   const receivedBy = others.map(receives);

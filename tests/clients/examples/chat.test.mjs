@@ -8,7 +8,7 @@ import { within } from "../lib/wait.mjs";
 import { LANGUAGES, startChat } from "./servers.mjs";
 
 async function post(url, body, headers = {}) {
-  const response = await fetch(url, { method: "POST", body: JSON.stringify(body), headers, signal: AbortSignal.timeout(10_000) });
+  const response = await fetch(url, { method: "POST", body: JSON.stringify(body), headers, signal: AbortSignal.timeout(30_000) });
   return { status: response.status, body: await response.json() };
 }
 
@@ -86,7 +86,7 @@ for (const language of LANGUAGES) {
 
     test("the backend passes `roomwire webhook test`", async () => {
       const check = new Program(BINARY, ["webhook", "test", `${chat.url}/roomwire`], chat.settings);
-      await within("the test", check.ended, 30_000);
+      await within("the test", check.ended, 60_000);
       assert.match(check.output, /^6 checks, 0 failed$/m);
       assert.equal(check.over, "exit 0", check.output);
     });

@@ -8,7 +8,7 @@ import { within } from "../lib/wait.mjs";
 
 test("the example with curl prints the answers of the API and what the client received", async () => {
   const run = new Program(path.join(import.meta.dirname, "../../../examples/curl/run"), [], { ROOMWIRE_BIN: BINARY });
-  assert.equal(await within("the end of the example", run.ended, 60_000), "exit 0", run.output);
+  assert.equal(await within("the end of the example", run.ended, 120_000), "exit 0", run.output);
   const printed = run.output.split("\n");
   for (const expected of [
     /^client: connected$/,

@@ -45,6 +45,7 @@ export async function startChat(language) {
     ROOMWIRE_AUTH__SECRET: secrets.token,
     ROOMWIRE_WEBHOOK__SECRETS: secrets.webhook,
     ROOMWIRE_API__KEY: secrets.api,
+    ROOMWIRE_WEBHOOK__TIMEOUT: "20s",
   };
   const node = await Node.start(settings, `http://127.0.0.1:${apiPort}/readyz`);
   const url = `http://127.0.0.1:${backendPort}`;

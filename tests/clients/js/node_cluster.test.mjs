@@ -7,7 +7,7 @@ import { createAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import IoRedis from "ioredis";
 import { client, collect, connected, emitWithAck, once, TRAVELS } from "../lib/client.mjs";
-import { clients, collections, nodeCluster, operations } from "../lib/node_cluster.mjs";
+import { clients, collections, nodeCluster, operations, PATIENCE } from "../lib/node_cluster.mjs";
 import { HOST } from "../lib/processes.mjs";
 import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
@@ -17,7 +17,7 @@ const SETTINGS = { ROOMWIRE_BUS__NODE_ADAPTER: "pubsub" };
 const sorted = (list) => [...list].sort();
 
 describe("pub/sub adapter", WATCHDOG, () => {
-  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe), SETTINGS);
+  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe, { requestsTimeout: PATIENCE }), SETTINGS);
   operations(it);
 
   test("emitters reach the clients of servers and nodes, each once", async (t) => {
@@ -99,7 +99,7 @@ describe("pub/sub adapter", WATCHDOG, () => {
         assert.equal(shown(value), shown(expected[index]), `value ${index}`);
       }
     }
-    const answers = await within("acks", it.servers[0].io.timeout(4000).emitWithAck("ask", "alive"));
+    const answers = await within("acks", it.servers[0].io.timeout(PATIENCE).emitWithAck("ask", "alive"));
     assert.equal(answers.length, 4);
   });
 
@@ -170,7 +170,7 @@ describe("pub/sub adapter with ioredis, and responses to the requesting server a
       connections.push(redis);
       return redis;
     };
-    return createAdapter(connect(), connect(), { publishOnSpecificResponseChannel: true });
+    return createAdapter(connect(), connect(), { publishOnSpecificResponseChannel: true, requestsTimeout: PATIENCE });
   };
   const env = { ROOMWIRE_BUS__NODE_SPECIFIC_RESPONSES: "true", ROOMWIRE_BUS__NODE_HANDSHAKE: "X-Team,accept-language" };
   const it = nodeCluster(adapter, { ...SETTINGS, ...env });
@@ -192,7 +192,7 @@ describe("pub/sub adapter with ioredis, and responses to the requesting server a
 });
 
 describe("pub/sub adapter on a Redis Cluster", WATCHDOG, () => {
-  const adapter = (publish, subscribe) => createAdapter(publish, subscribe);
+  const adapter = (publish, subscribe) => createAdapter(publish, subscribe, { requestsTimeout: PATIENCE });
   collections(nodeCluster(adapter, SETTINGS, {}, () => RedisCluster.start()));
 });
 
@@ -207,13 +207,13 @@ describe("events between servers that a backend answers", WATCHDOG, () => {
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify(data.ack ? { ack: [{ heard: data.args }] } : {}));
   });
-  const settings = { ...SETTINGS, ROOMWIRE_APP__KIND: "webhook" };
+  const settings = { ...SETTINGS, ROOMWIRE_APP__KIND: "webhook", ROOMWIRE_WEBHOOK__TIMEOUT: "20s" };
   before(async () => {
     await new Promise((resolve) => backend.listen(0, HOST, resolve));
     settings.ROOMWIRE_WEBHOOK__URL = `http://${HOST}:${backend.address().port}/`;
   });
   after(() => backend.close());
-  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe), settings);
+  const it = nodeCluster((publish, subscribe) => createAdapter(publish, subscribe, { requestsTimeout: PATIENCE }), settings);
 
   test("each node sends the event to the backend and returns its answer", async (t) => {
     await clients(t, it);

@@ -118,7 +118,7 @@ const isConnected = (packet, prefix) => assert.match(packet, new RegExp(`^${pref
 /** Open sessions of a kind, over all nodes. */
 async function sessions(it, kind) {
   const counts = it.nodes.map(async (node) => {
-    const internal = node.log.match(/internal.*?(http:\/\/127\.0\.0\.1:\d+)/)[1];
+    const [, internal] = await until("the address in the log", () => node.log.match(/internal.*?(http:\/\/127\.0\.0\.1:\d+)/));
     const { text } = await request(new URL("/metrics", internal));
     return Number(text.match(new RegExp(`roomwire_client_sessions{client="${kind}"} (\\d+)`))[1]);
   });

@@ -5,7 +5,7 @@ import { emitWithAck, client, cluster, connected, once, ROUTES, settled, TRAVELS
 import { until } from "../lib/wait.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
-const ECHO = { ROOMWIRE_APP__KIND: "echo", ROOMWIRE_ENGINE__PING_INTERVAL: "2s", ROOMWIRE_ENGINE__PING_TIMEOUT: "2s" };
+const ECHO = { ROOMWIRE_APP__KIND: "echo", ROOMWIRE_ENGINE__PING_INTERVAL: "2s", ROOMWIRE_ENGINE__PING_TIMEOUT: "10s" };
 
 for (const [by, travel] of Object.entries(TRAVELS)) {
   describe(`reconnect: ${by}`, WATCHDOG, () => {

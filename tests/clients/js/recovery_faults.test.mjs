@@ -15,11 +15,14 @@ import { until } from "../lib/wait.mjs";
 
 const TWO = ROUTES["through a balancer"];
 const persistently = () => Redis.start("--appendonly", "yes", "--appendfsync", "always");
-const SHORT_LEASE = { ROOMWIRE_BUS__LEASE: "3s" };
+/** Events are kept for as long as a slow machine may need to start Redis again. */
+const PATIENT = { ...STREAMS, ROOMWIRE_BUS__SPOOL_AGE: "120s" };
+const SHORT_LEASE = { ROOMWIRE_BUS__LEASE: "5s" };
 
 describe("recovery: Redis is killed", WATCHDOG, () => {
-  const persistent = cluster({ ...TWO, redis: persistently }, STREAMS);
-  const empty = cluster(TWO, { ...STREAMS, ROOMWIRE_RECOVERY__WINDOW: "6s" });
+  const persistent = cluster({ ...TWO, redis: persistently }, PATIENT);
+  // Sessions are stored again within a third of this time.
+  const empty = cluster(TWO, { ...PATIENT, ROOMWIRE_RECOVERY__WINDOW: "30s" });
 
   test("if it keeps its data, a stream continues, each event once and in order, also to clients that come back meanwhile", async (t) => {
     const line = await Line.start(persistent.nodes[1].port);
@@ -53,9 +56,13 @@ describe("recovery: Redis is killed", WATCHDOG, () => {
     const line = await Line.start(empty.nodes[1].port);
     t.after(() => line.stop());
     const all = await members(t, line.url, TRAVELS);
-    const stream = Stream.start(t, [empty.nodes[0]]);
-    await stream.advance(50);
+    const taken = Stream.start(t, [empty.nodes[0]]);
+    await taken.advance(50);
+    const before = await taken.stop();
+    // Nothing is on its way when Redis dies, which would take it along.
+    for (const member of all) await member.complete(before);
     await empty.redis.kill();
+    const stream = Stream.start(t, [empty.nodes[0]], 4, before);
     await stream.advance(50);
     await empty.redis.restart();
     await stream.advance(50);
@@ -77,13 +84,10 @@ describe("recovery: Redis is killed", WATCHDOG, () => {
       await member.recovered(1);
       await until("the last event", () => member.numbers.at(-1) === sent);
       assert.equal(member.inOrder().length, 2);
-      assert.equal(new Set(member.numbers).size, member.numbers.length, "nothing twice");
-      // What was emitted while Redis was away arrived as well. Missing may be what Redis took with it, in the gap.
-      const missing = numbers(sent).filter((number) => !member.numbers.includes(number));
+      // What was emitted while Redis was away arrived as well.
+      assert.deepEqual(member.numbers, numbers(sent));
       const [{ after: last }] = member.gaps.filter(({ room }) => room === ROOM);
-      const before = member.numbers[member.positions.indexOf(last)];
-      assert.deepEqual(missing, missing.map((_, index) => before + 1 + index));
-      assert.ok(missing.length < 10, `${missing}`);
+      assert.equal(member.numbers[member.positions.indexOf(last)], before);
     }
   });
 });
@@ -96,7 +100,9 @@ describe("recovery: Redis is away for longer than events are kept", WATCHDOG, ()
     const stream = Stream.start(t, [two.nodes[0]], 10);
     await stream.advance(20);
     await two.redis.kill();
-    await sleep(3_000);
+    await stream.advance(32);
+    // These become too old.
+    await sleep(1_000);
     await two.redis.restart();
     await stream.advance(20);
     for (const member of all) await until("the gap", () => member.gaps.length > 0);
@@ -105,7 +111,7 @@ describe("recovery: Redis is away for longer than events are kept", WATCHDOG, ()
     for (const member of all) {
       await until("the last event", () => member.numbers.at(-1) === sent);
       const missing = numbers(sent).filter((number) => !member.numbers.includes(number));
-      assert.ok(missing.length > 20, `${missing}`);
+      assert.ok(missing.length >= 30, `${missing}`);
       assert.deepEqual(missing, missing.map((_, index) => missing[0] + index));
       assert.deepEqual(member.numbers, numbers(sent).filter((number) => !missing.includes(number)));
       assert.deepEqual(member.gaps, [{ room: ROOM, after: null, before: null }]);
@@ -116,7 +122,7 @@ describe("recovery: Redis is away for longer than events are kept", WATCHDOG, ()
 });
 
 describe("recovery: Redis returns to an older state", WATCHDOG, () => {
-  const two = cluster(TWO, STREAMS);
+  const two = cluster(TWO, PATIENT);
 
   test("the loss of what it had acknowledged is named to members, and to those that recover later", async (t) => {
     const line = await Line.start(two.nodes[1].port);
@@ -181,16 +187,16 @@ describe("recovery: a node is paused past its lease", WATCHDOG, () => {
       await stream.advance(50);
       two.proxy.unhealthy.add(paused);
       paused.signal("SIGSTOP");
-      await until("the announcement", () => survivor.log.includes("a node is lost"), 30_000);
-      const before = all.map((member) => member.returns);
+      await until("the announcement", () => survivor.log.includes("a node is lost"));
+      const away = all.slice(0, 3);
+      if (two === noticing) await until("the returns", () => away.every((member) => member.returns > 0));
+      else assert.ok(away.every((member) => member.returns === 0));
       paused.signal("SIGCONT");
-      await until("the fence", () => paused.log.includes("starting again, under another name"), 30_000);
+      await until("the fence", () => paused.log.includes("starting again, under another name"));
       await stream.advance(50);
-      for (const member of all.slice(0, 3)) await member.recovered(1, 30_000);
+      for (const member of away) await member.recovered(1);
       const sent = await stream.stop();
       for (const member of all) await member.complete(sent);
-      const early = before.slice(0, 3).every((returns) => returns > 0);
-      assert.equal(early, two === noticing);
     });
   }
 
@@ -200,7 +206,8 @@ describe("recovery: a node is paused past its lease", WATCHDOG, () => {
     const stream = Stream.start(t, [survivor]);
     await stream.advance(50);
     paused.signal("SIGSTOP");
-    await sleep(6_000);
+    // For twice the lease.
+    await sleep(10_000);
     paused.signal("SIGCONT");
     await stream.advance(50);
     const sent = await stream.stop();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { emitWithAck, client, connected, collect, once, settled, TRAVELS } from "../lib/client.mjs";
 import { Node, Upstream } from "../lib/processes.mjs";
-import { until } from "../lib/wait.mjs";
+import { until, within } from "../lib/wait.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
 
 /** A node in front of `count` stock servers, for the tests of one suite. */
@@ -68,10 +68,11 @@ for (const [by, travel] of Object.entries(TRAVELS)) {
     });
 
     test("the upstream receives the disconnect of a client, and can disconnect a client", async (t) => {
-      const [stays, leaves] = [await settled(client(t, it.url, travel)), await settled(client(t, it.url, travel))];
-      const left = collect(stays, "left");
+      const stays = await settled(client(t, it.url, travel));
+      const leaves = await settled(client(t, it.url, travel, "/", { auth: { name: "leaves" } }));
+      const left = new Promise((resolve) => stays.on("left", (reason, name) => name === "leaves" && resolve(reason)));
       leaves.disconnect();
-      assert.deepEqual(await left.next(), ["client namespace disconnect"]);
+      assert.deepEqual(await within("the reason", left), "client namespace disconnect");
       const ended = once(stays, "disconnect");
       stays.emit("leave me", false);
       assert.equal((await ended)[0], "io server disconnect");
@@ -105,7 +106,7 @@ describe("upstream: two of them", WATCHDOG, () => {
     for (const socket of sockets) {
       await until("an ack", async () => {
         if (!socket.connected) return false;
-        return socket.timeout(1_000).emitWithAck("echo", "here").catch(() => false);
+        return socket.timeout(3_000).emitWithAck("echo", "here").catch(() => false);
       });
     }
   });

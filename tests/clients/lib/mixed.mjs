@@ -97,7 +97,7 @@ function attached(args) {
 export class Guest {
   constructor(member, namespace = "/") {
     this.member = member;
-    this.received = [];
+    this.received = new Map();
     this.ends = [];
     this.rooms = [];
     this.socket = io(member.url + (namespace === "/" ? "" : namespace), {
@@ -110,7 +110,8 @@ export class Guest {
     this.socket.on("connect", () => this.rooms.forEach((room) => this.join(room).catch(() => {})));
     this.socket.on("ask", (question, respond) => respond?.(`${question} of ${member.name}`));
     this.socket.onAny((event, ...args) => {
-      if (event !== "ask") this.received.push([event, ...args]);
+      if (!this.received.has(event)) this.received.set(event, []);
+      if (event !== "ask") this.received.get(event).push(args);
     });
   }
 
@@ -136,7 +137,7 @@ export class Guest {
 
   /** What it received under this name, in order. */
   of(event) {
-    return this.received.filter(([name]) => name === event).map(([, ...args]) => args);
+    return this.received.get(event) ?? [];
   }
 
   close() {

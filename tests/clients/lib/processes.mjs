@@ -13,10 +13,14 @@ const running = new Set();
 process.on("exit", () => running.forEach((program) => program.signal("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
-/** A loopback port that is free at the moment. */
+const COUNT = PORTS.to - PORTS.from + 1;
+let turn = Math.floor(Math.random() * COUNT);
+
+/** A loopback port that is free at the moment, and that nobody else in this process gets. */
 export async function freePort() {
   for (;;) {
-    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from + 1));
+    turn = (turn + 1) % COUNT;
+    const port = PORTS.from + turn;
     if (await canListen(port)) return port;
   }
 }

@@ -6,7 +6,8 @@ import { freePort, HOST, Redis } from "./processes.mjs";
 import { command } from "./resp.mjs";
 import { until } from "./wait.mjs";
 
-const PATIENCE = 30_000;
+/** Milliseconds for what servers do together. A Sentinel that was paused for two seconds does nothing for half a minute. */
+const PATIENCE = 90_000;
 /** Milliseconds between two keys of a slot that moves, in which commands find the slot half moved. */
 const PACE = 30;
 
@@ -44,10 +45,15 @@ export class Sentinels {
     };
   }
 
-  /** Makes the replica the master, while the old one runs. */
+  /** Makes the replica the master, while the old one runs, and waits until the nodes have left that. */
   async failOver() {
     await command(this.sentinels[0].port, "SENTINEL", "FAILOVER", "main");
     await this.promoted();
+    await until("no node at the old master", async () => {
+      // A Sentinel that makes it a replica closes connections, and this one with them.
+      const list = await command(this.master.port, "CLIENT", "LIST").catch(() => undefined);
+      return list?.trim().split("\n").every((client) => / name=sentinel-| flags=S | cmd=client/.test(client));
+    }, PATIENCE);
   }
 
   async promoted() {

@@ -16,7 +16,7 @@ const [from, to] = (process.env.ROOMWIRE_TEST_PORTS || "20000-31999").split("-")
 export const PORTS = { from, to };
 
 /** Milliseconds a condition may take before the test that waits for it fails. */
-export const TIMEOUT = 15_000;
+export const TIMEOUT = 30_000;
 
 /** The timeout of a whole suite. Every wait inside has its own; this one is the last resort. */
-export const WATCHDOG = { timeout: 300_000 };
+export const WATCHDOG = { timeout: 600_000 };

@@ -27,7 +27,7 @@ export function serve(port) {
       socket.on("say", (...args) => socket.emit(...args));
       socket.on("leave me", (close) => socket.disconnect(close));
       socket.on("who", (ack) => ack(socket.handshake.headers));
-      socket.on("disconnect", (reason) => io.emit("left", reason));
+      socket.on("disconnect", (reason) => io.emit("left", reason, socket.handshake.auth.name));
     });
   }
   return new Promise((resolve) => http.listen(port, "127.0.0.1", resolve));
