@@ -6,7 +6,7 @@ import { freePort, HOST, Node } from "../clients/lib/processes.mjs";
 import { launch, saveScreenshot } from "./pages.mjs";
 
 const KEY = "key-of-the-tests-0123456789";
-const LIMIT = { timeout: 120_000 };
+const LIMIT = { timeout: 300_000 };
 let browser;
 let node;
 let api;
@@ -25,7 +25,7 @@ after(async () => {
 /** Opens the page; requests to other hosts fail and are recorded in `foreign`. */
 async function open(t) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(60_000);
   t.after(() => context.close());
   const foreign = [];
   await context.route("**", (route) => {

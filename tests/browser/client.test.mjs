@@ -49,10 +49,10 @@ test("a namespace without a comma is decoded, invalid packets throw", () => {
 async function exchange([room, transports]) {
   const { io } = await import("/roomwire-client.js");
   const [first, second] = [io({ transports }), io({ transports })];
-  const joined = await second.timeout(10000).emitWithAck("roomwire:join", room);
-  await first.timeout(10000).emitWithAck("roomwire:join", room);
+  const joined = await second.timeout(30_000).emitWithAck("roomwire:join", room);
+  await first.timeout(30_000).emitWithAck("roomwire:join", room);
   const received = new Promise((resolve) => second.on("bytes", (...args) => resolve(args)));
-  const ack = await first.timeout(10000).emitWithAck("roomwire:emit", room, "bytes", new Uint8Array([0, 1, 255]), { deep: [new Uint8Array([7]).buffer] }, "é");
+  const ack = await first.timeout(30_000).emitWithAck("roomwire:emit", room, "bytes", new Uint8Array([0, 1, 255]), { deep: [new Uint8Array([7]).buffer] }, "é");
   const [head, { deep }, text] = await received;
   const result = {
     joined: joined.ok, sent: ack.ok, text, head: [...new Uint8Array(head)], deep: [...new Uint8Array(deep[0])],
@@ -65,7 +65,7 @@ async function exchange([room, transports]) {
 }
 
 for (const [transports, expected] of [[["websocket"], "websocket"], [["polling"], "polling"], [["unknown", "polling"], "polling"]]) {
-  test(`text, binary and acks by ${transports.join(", ")}`, { timeout: 60000 }, async () => {
+  test(`text, binary and acks by ${transports.join(", ")}`, { timeout: 180_000 }, async () => {
     const page = await (await browser.newContext()).newPage();
     await page.goto(`${urls[0]}/demo.json`);
     const result = await page.evaluate(exchange, [freshRoom("bin"), transports]);
@@ -76,7 +76,7 @@ for (const [transports, expected] of [[["websocket"], "websocket"], [["polling"]
   });
 }
 
-test("without a websocket the client uses long polling, and it reconnects", { timeout: 60000 }, async () => {
+test("without a websocket the client uses long polling, and it reconnects", { timeout: 180_000 }, async () => {
   const page = await (await browser.newContext()).newPage();
   await page.routeWebSocket(/socket\.io/, (socket) => socket.close());
   await page.goto(`${urls[0]}/demo.json`);

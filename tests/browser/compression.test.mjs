@@ -15,12 +15,12 @@ async function exchange([room, transports]) {
     check();
   });
   await Promise.all([settled(first), settled(second)]);
-  await second.timeout(10000).emitWithAck("roomwire:join", room);
+  await second.timeout(30_000).emitWithAck("roomwire:join", room);
   const document = Array.from({ length: 80 }, (_, id) => ({ id, name: `user ${id}`, text: "naïve 🚀" }));
   const received = [];
   const complete = new Promise((resolve) => second.on("news", (...args) => received.push(args) === 2 && resolve()));
-  await first.timeout(10000).emitWithAck("roomwire:emit", room, "news", document, new Uint8Array(5000).fill(7));
-  await first.timeout(10000).emitWithAck("roomwire:emit", room, "news", "small");
+  await first.timeout(30_000).emitWithAck("roomwire:emit", room, "news", document, new Uint8Array(5000).fill(7));
+  await first.timeout(30_000).emitWithAck("roomwire:emit", room, "news", "small");
   await complete;
   const [[large, binary], [small]] = received;
   const result = {

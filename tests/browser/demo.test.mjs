@@ -7,7 +7,7 @@ import { Node, Redis } from "../clients/lib/processes.mjs";
 import { DemoPage, freshRoom, launch, urls } from "./pages.mjs";
 
 const run = promisify(execFile);
-const LIMIT = { timeout: 60000 };
+const LIMIT = { timeout: 300_000 };
 let browser;
 
 before(async () => { browser = await launch(); });
@@ -24,8 +24,9 @@ const closeAll = async (...pages) => { for (const page of pages) await page.clos
 
 test("messages cross the nodes, with ack latency, sender and typing", LIMIT, async () => {
   const [ada, grace] = await pair(freshRoom("talk"));
-  await ada.box.pressSequentially("<b>hel");
-  await grace.page.getByText("Ada is typing").waitFor();
+  // It is shown for some seconds.
+  const typing = grace.page.getByText("Ada is typing").waitFor();
+  await Promise.all([typing, ada.box.pressSequentially("<b>hel")]);
   await ada.say("<b>hello</b> from the first node");
   assert.match(await ada.ackOf("from the first node"), /^\d+(\.\d)? ms$/);
 
@@ -82,7 +83,7 @@ test("a lost connection is restored automatically", LIMIT, async () => {
   await ada.say("sent into the void");
   await ada.state.getByText(/Connection lost|No connection/).waitFor();
   await ada.page.unroute(route);
-  await ada.state.getByText("Connected").waitFor({ timeout: 30000 });
+  await ada.state.getByText("Connected").waitFor();
   await grace.waitForText("sent into the void");
   // The browser logs the responses 503, which this test causes on purpose.
   ada.consoleErrors = ada.consoleErrors.filter((text) => !text.includes("503"));
@@ -163,7 +164,9 @@ test("the copied commands work as they are", LIMIT, async () => {
   const [ada, grace] = await pair(room, { permissions: ["clipboard-read", "clipboard-write"] });
   const copied = async (title) => {
     await ada.page.locator("summary").getByText(title, { exact: true }).click();
-    await ada.page.getByRole("button", { name: `Copy: ${title}` }).click();
+    const button = ada.page.getByRole("button", { name: `Copy: ${title}` });
+    await button.click();
+    await button.and(ada.page.getByText("Copied")).waitFor();
     return ada.page.evaluate(() => navigator.clipboard.readText());
   };
   await ada.page.locator("summary").getByText("curl", { exact: true }).click();
@@ -338,8 +341,8 @@ test("desktop light, phone dark: nothing overflows, every part is reachable", LI
   const pages = await talkForThePicture("lobby", { ada: { colorScheme: "light" }, radia: phone });
   const [ada, grace, radia] = pages;
   pages.push(await missMessageElsewhere(ada, "deploys"));
-  await grace.box.pressSequentially("Go");
-  await Promise.all([ada, radia].map((page) => page.page.getByText("Grace is typing").waitFor()));
+  const typing = [ada, radia].map((page) => page.page.getByText("Grace is typing").waitFor());
+  await Promise.all([...typing, grace.box.pressSequentially("Go")]);
   await Promise.all([ada.screenshot("desktop-light"), radia.screenshot("phone-dark")]);
   await ada.page.emulateMedia({ colorScheme: "dark" });
   await ada.screenshot("desktop-dark");

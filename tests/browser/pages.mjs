@@ -29,7 +29,7 @@ export class DemoPage {
   static async open(browser, node, { name, room, transport, rejected = false, probes = true, ...context }) {
     const demo = new DemoPage();
     demo.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context });
-    demo.context.setDefaultTimeout(15000);
+    demo.context.setDefaultTimeout(60_000);
     demo.page = await demo.context.newPage();
     demo.consoleErrors = [];
     demo.page.on("console", (message) => ["error", "warning"].includes(message.type()) && demo.consoleErrors.push(message.text()));

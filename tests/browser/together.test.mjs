@@ -47,7 +47,7 @@ class Python {
   }
 }
 
-test("a browser, a Python client and a Python server are in one room", { timeout: 60000 }, async () => {
+test("a browser, a Python client and a Python server are in one room", { timeout: 300_000 }, async () => {
   const room = freshRoom("together");
   const browser = await launch();
   const python = await Python.start(room);

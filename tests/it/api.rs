@@ -9,7 +9,7 @@ use crate::acks::event_with_ack;
 use crate::support::api::{WITH_API, post, rejection, request};
 use crate::support::server::config;
 use crate::support::user_gate::users;
-use crate::support::{TestCluster, TestServer, WebsocketClient};
+use crate::support::{DEADLINE, TestCluster, TestServer, WebsocketClient};
 
 async fn cluster() -> TestCluster<2> {
     TestCluster::extended(&config(&WITH_API), Hub::default(), &users()).await
@@ -17,7 +17,7 @@ async fn cluster() -> TestCluster<2> {
 
 /// Waits until a request is answered so.
 async fn becomes(node: &TestServer, verb: &str, body: &str, holds: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let answer = request(node, verb, body).await;
         if holds(&answer) {

@@ -63,7 +63,7 @@ fn settings(backend: &TestBackend) -> Config {
 
 fn settings_with(backend: &TestBackend, more: &[(&str, &str)]) -> Config {
     let file = format!(
-        "app.kind = \"echo_server\"\napp.echo_server.auth_hosts = [\"{}\"]\napp.echo_server.leave_delay = \"300ms\"\n",
+        "app.kind = \"echo_server\"\napp.echo_server.auth_hosts = [\"{}\"]\napp.echo_server.leave_delay = \"2s\"\n",
         backend.origin()
     );
     let settings = [&[("SOCKET__MAX_ROOMS", "19")], more].concat();
@@ -107,13 +107,21 @@ async fn event(client: &mut WebsocketClient) -> Value {
 
 /// Waits until the member is in the channel: only members receive the events of others.
 async fn is_member(sender: &mut WebsocketClient, member: &mut WebsocketClient, channel: &str) {
-    let ping = json!({"from": sender.socket});
-    loop {
-        whisper(sender, channel, "client-ping", &ping).await;
-        let received = tokio::time::timeout(Duration::from_millis(100), event(member)).await;
-        if let Ok(received) = received {
-            assert_eq!(received, json!(["client-ping", channel, ping]));
-            break;
+    let ping = |number: u32| json!({"from": sender.socket, "number": number});
+    let (mut sent, mut received) = (0, 0);
+    // Until the last one has arrived, so that none comes later.
+    while received < sent || sent == 0 {
+        if received == 0 {
+            sent += 1;
+            whisper(sender, channel, "client-ping", &ping(sent)).await;
+        }
+        let next = tokio::time::timeout(Duration::from_millis(100), event(member)).await;
+        if let Ok(next) = next {
+            let number = next[2]["number"]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{next}"));
+            received = u32::try_from(number).unwrap();
+            assert_eq!(next, json!(["client-ping", channel, ping(received)]));
         }
     }
 }

@@ -51,7 +51,7 @@ fn noticing(receiver: &Receiver, settings: &[(&str, &str)]) -> Config {
     let url = receiver.url();
     let usual = [
         ("WEBHOOK__SECRETS", SECRET),
-        ("WEBHOOK__TIMEOUT", "500ms"),
+        ("WEBHOOK__TIMEOUT", "3s"),
         ("WEBHOOK__BREAKER_FAILURES", "1000"),
         ("WEBHOOK__NOTICES__URL", &url),
         ("WEBHOOK__NOTICES__DEBOUNCE", "0s"),

@@ -226,9 +226,10 @@ async fn a_test_sends_what_the_configuration_sends_to_the_url() {
 async fn a_backend_is_judged_by_its_responses_to_every_kind_of_request() {
     let receiver = Receiver::start().await;
     let url = receiver.url();
-    let secret = [("WEBHOOK__SECRETS", SECRET), ("WEBHOOK__TIMEOUT", "200ms")];
+    let with_timeout = |time| [("WEBHOOK__SECRETS", SECRET), ("WEBHOOK__TIMEOUT", time)];
+    let patient = with_timeout("20s");
     let arguments = ["webhook", "test", &url];
-    let output = roomwire(&arguments, &secret).await;
+    let output = roomwire(&arguments, &patient).await;
     let table = text(&output.stdout).to_owned();
     assert_eq!(
         output.status.code(),
@@ -265,7 +266,11 @@ async fn a_backend_is_judged_by_its_responses_to_every_kind_of_request() {
     ];
     for (manner, problem, failed) in cases {
         receiver.behave(manner);
-        let output = roomwire(&arguments, &secret).await;
+        let time = match manner {
+            Manner::Stall => "200ms",
+            _ => "20s",
+        };
+        let output = roomwire(&arguments, &with_timeout(time)).await;
         let table = text(&output.stdout).to_owned();
         assert_eq!(output.status.code(), Some(1), "{table}");
         assert!(table.contains(problem), "{manner:?}: {table}");
@@ -275,14 +280,14 @@ async fn a_backend_is_judged_by_its_responses_to_every_kind_of_request() {
 
     // Rejections with a signature are valid; without one they require the status.
     receiver.behave(Manner::AcceptAll(r#"{"error":{"code":"no"}}"#));
-    let output = roomwire(&arguments, &secret).await;
+    let output = roomwire(&arguments, &patient).await;
     let table = text(&output.stdout).to_owned();
     assert!(table.contains("\nconnect         ok "), "{table}");
     assert!(!table.contains("(signed)"), "{table}");
 
     // Without a secret, nothing can be verified.
     receiver.behave(Manner::AcceptAll(""));
-    let output = roomwire(&arguments, &[]).await;
+    let output = roomwire(&arguments, &[patient[1]]).await;
     let table = text(&output.stdout).to_owned();
     assert_eq!(output.status.code(), Some(0), "{table}");
     let last = "12 checks, 0 failed\nwebhook.secrets is empty: requests are not signed\n";

@@ -14,7 +14,7 @@ const MEMBERS: [(&str, &str); 1] = [("APP__RELAY__MEMBERS", "anyone")];
 const ROOMS: &str = r#"
     [[presence.rooms]]
     pattern = "team:*"
-    leave_delay = "300ms"
+    leave_delay = "2s"
     data = "32B"
     [[presence.rooms]]
     pattern = "hall"
@@ -85,7 +85,8 @@ async fn members_learn_of_the_first_and_the_last_socket_of_a_user_and_of_its_dat
     second.sessions(0).await;
     let mut phone = first.user("alice").await;
     phone.join("team:1").await;
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    // Longer than the delay.
+    tokio::time::sleep(Duration::from_millis(2600)).await;
     bob.quiet().await;
     phone.send(r#"42["roomwire:leave","team:1"]"#).await;
     let left = json!(["presence:leave", {"room": "team:1", "user": "alice"}]);

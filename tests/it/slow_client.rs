@@ -228,10 +228,7 @@ async fn a_client_below_the_limit_that_does_not_read_ends_by_ping_timeout() {
     let sid = slow.sid();
     assert_eq!(close_reason(&sid).await, "ping timeout");
     let lived = opened.elapsed();
-    assert!(
-        lived >= Duration::from_millis(900) && lived < Duration::from_secs(10),
-        "{lived:?}"
-    );
+    assert!(lived >= Duration::from_millis(900), "{lived:?}");
     server.sessions(0).await;
     assert_eq!(
         server

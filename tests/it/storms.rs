@@ -247,7 +247,7 @@ async fn hundreds_that_come_back_at_once_receive_everything_while_others_are_ser
     let ((), probes, accepts, acks) = tokio::join!(storm, probes, accepts, acks);
     assert!(seen.iter().all(|seen| seen.recovered.get() == 1));
     // Far more than on a machine that has nothing else to do.
-    let most = Duration::from_secs(2);
+    let most = Duration::from_secs(10);
     assert!(
         probes < most && accepts < most && acks < most,
         "{probes:?} {accepts:?} {acks:?}"

@@ -46,20 +46,22 @@ async fn clients_that_connect_all_at_once_are_admitted_at_the_pace_of_the_backen
 #[actix_rt::test]
 async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back() {
     let backend = TestBackend::start(|call| match call.kind() {
-        "connect" => Reply::After(Duration::from_millis(200), Box::new(accept())),
+        "connect" => Reply::After(Duration::from_millis(800), Box::new(accept())),
         _ => accept(),
     });
     let settings = [
         ("WEBHOOK__MAX_REQUESTS", "2"),
         ("WEBHOOK__QUEUE_LIMIT", "3"),
-        ("WEBHOOK__TIMEOUT", "2s"),
+        ("WEBHOOK__TIMEOUT", "20s"),
     ];
     let node = hooked(&backend, &settings).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
-        let mut client = node.websocket().await;
+        clients.push(node.websocket().await);
+    }
+    // All of them while the first one waits for its response.
+    for client in &mut clients {
         client.send("40").await;
-        clients.push(client);
     }
     let (mut accepted, mut waits) = (0, Vec::new());
     for client in &mut clients {

@@ -89,7 +89,7 @@ async fn responding(status: u16) -> (String, tokio::task::JoinHandle<()>) {
 async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
     let backend = TestBackend::start(misbehaving);
     let settings = [
-        ("WEBHOOK__TIMEOUT", "300ms"),
+        ("WEBHOOK__TIMEOUT", "2s"),
         ("WEBHOOK__RESPONSE_LIMIT", "100KiB"),
         ("WEBHOOK__BREAKER_FAILURES", "100"),
     ];
@@ -158,7 +158,14 @@ async fn each_misbehaviour_has_its_code_and_the_next_event_succeeds() {
 #[actix_rt::test]
 async fn without_a_backend_connects_and_events_fail_at_once_and_are_temporary() {
     let mut backend = TestBackend::start(|_| accept());
-    let node = hooked(&backend, &[("WEBHOOK__BREAKER_FAILURES", "3")]).await;
+    let node = hooked(
+        &backend,
+        &[
+            ("WEBHOOK__BREAKER_FAILURES", "3"),
+            ("WEBHOOK__BREAKER_PAUSE", "5s"),
+        ],
+    )
+    .await;
     let mut client = node.member().await;
     backend.kill().await;
     let started = Instant::now();
@@ -179,8 +186,8 @@ async fn without_a_backend_connects_and_events_fail_at_once_and_are_temporary() 
     assert_eq!(rejected["data"]["code"], "backend_unavailable");
     assert_eq!(rejected["data"]["temporary"], true);
     let wait = rejected["data"]["retry_after_ms"].as_u64().unwrap();
-    assert!((1..=1000).contains(&wait), "{wait}");
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!((1..=5000).contains(&wait), "{wait}");
+    assert!(started.elapsed() < Duration::from_secs(5));
     let gauge = |node: &TestServer| node.metrics().webhook_breaker_open.at(0).unwrap().get();
     assert_eq!(gauge(&node), 1);
 
@@ -319,7 +326,7 @@ async fn a_connect_without_a_usable_response_is_followed_by_a_disconnect() {
         Some("rejected") => Reply::Status(403, String::new()),
         _ => accept(),
     });
-    let node = hooked(&backend, &[("WEBHOOK__TIMEOUT", "100ms")]).await;
+    let node = hooked(&backend, &[("WEBHOOK__TIMEOUT", "2s")]).await;
     for name in ["rejected", "stall", "garbage"] {
         let mut client = node.websocket().await;
         client.send(&format!(r#"40{{"name":"{name}"}}"#)).await;

@@ -173,14 +173,14 @@ async fn a_server_receives_null_if_the_backend_has_no_ack_for_it() {
         Some("drop") => Reply::Drop,
         Some("stall") => Reply::Stall,
         Some("late") => Reply::After(
-            Duration::from_millis(900),
+            Duration::from_millis(3500),
             Box::new(Reply::Json(json!({"ack": ["late"]}))),
         ),
         Some("good") => Reply::Json(json!({"ack": [false]})),
         _ => accept(),
     });
     let settings = [
-        ("WEBHOOK__TIMEOUT", "300ms"),
+        ("WEBHOOK__TIMEOUT", "2s"),
         ("WEBHOOK__BREAKER_FAILURES", "100"),
     ];
     let (_cluster, mut server, _clients) = cluster::<1>(&backend, &settings).await;

@@ -64,7 +64,7 @@ async fn a_client_without_pongs_times_out_after_interval_plus_timeout() {
     );
     let gone = start.elapsed();
     assert!(gone >= Duration::from_millis(350), "{gone:?}");
-    assert!(gone < Duration::from_secs(5), "{gone:?}");
+    assert!(gone < Duration::from_secs(20), "{gone:?}");
     server.sessions(0).await;
 }
 

@@ -42,7 +42,8 @@ async fn members_of_a_presence_channel_receive_users_once_over_all_nodes() {
         let mut bob = client(second, "bob").await;
         subscribe(&mut bob, channel).await;
         assert_eq!(event(&mut bob).await, both);
-        tokio::time::sleep(Duration::from_millis(900)).await;
+        // Longer than the delay.
+        tokio::time::sleep(Duration::from_millis(2600)).await;
         quiet(&mut ada).await;
         unsubscribe(&mut bob, channel).await;
         assert_eq!(

@@ -32,7 +32,7 @@ pub use server::TestServer;
 pub use websocket::{Frame, WebsocketClient};
 
 /// Time limit of every wait in a test, far longer than needed on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits for a future that must complete.
 pub async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -1,6 +1,7 @@
 //! A polling client that returns payloads unchanged.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::http::{Request, Response};
 use super::{field, within_deadline};
@@ -51,6 +52,20 @@ impl PollingClient {
     /// One GET.
     pub async fn get(&self) -> Response {
         within_deadline("a poll", Request::get(&self.target()).send(&self.address)).await
+    }
+
+    /// Aborts polls until one was waiting at the node, after which the session is unknown.
+    pub async fn abort_poll(&self) {
+        within_deadline("the end of the session", async {
+            let pause = Duration::from_millis(100);
+            loop {
+                if let Ok(response) = tokio::time::timeout(pause, self.get()).await {
+                    assert_eq!(response.status, 400, "{}", response.text());
+                    break;
+                }
+            }
+        })
+        .await;
     }
 
     /// One POST.
