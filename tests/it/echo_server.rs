@@ -107,7 +107,8 @@ async fn event(client: &mut WebsocketClient) -> Value {
 
 /// Waits until the member is in the channel: only members receive the events of others.
 async fn is_member(sender: &mut WebsocketClient, member: &mut WebsocketClient, channel: &str) {
-    let ping = |number: u32| json!({"from": sender.socket, "number": number});
+    let from = sender.socket.clone();
+    let ping = |number: u32| json!({"from": from, "number": number});
     let (mut sent, mut received) = (0, 0);
     // Until the last one has arrived, so that none comes later.
     while received < sent || sent == 0 {

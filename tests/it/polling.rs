@@ -1,7 +1,6 @@
 //! Engine.IO over long polling: batches, POSTs, and the end of a session.
 
 use std::io::Read;
-use std::time::Duration;
 
 use roomwire::metrics::labels::Compression;
 use roomwire::model::Command;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Value};
 use roomwire::metrics::labels::StreamOutcome;
 use roomwire::model::Random;
 use roomwire::model::random::OsRandom;
@@ -16,7 +16,7 @@ use crate::support::process::Node;
 use crate::support::redis::RedisServer;
 use crate::support::server::config;
 use crate::support::tokens;
-use crate::support::{Frame, TestServer, WebsocketClient, eventually, within_deadline};
+use crate::support::{DEADLINE, Frame, TestServer, WebsocketClient, eventually, within_deadline};
 
 /// A backend that writes an outbox.
 struct Backend(MultiplexedConnection);
@@ -24,7 +24,11 @@ struct Backend(MultiplexedConnection);
 impl Backend {
     async fn new(redis: &RedisServer) -> Self {
         let client = redis::Client::open(redis.url()).unwrap();
-        Self(client.get_multiplexed_async_connection().await.unwrap())
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Self(connection.await.unwrap())
     }
 
     async fn add(&mut self, fields: &[(&str, &str)]) {
@@ -80,7 +84,8 @@ async fn node_with(redis: &RedisServer, settings: &[(&str, &str)]) -> TestServer
     let own = [
         ("BUS__REDIS_URL", &*url),
         ("STREAM__KEY", "outbox"),
-        ("STREAM__CLAIM_IDLE", "1s"),
+        // Longer than a busy node takes, so that no other one takes over its entries.
+        ("STREAM__CLAIM_IDLE", "60s"),
     ];
     let config = config(&[&own, settings].concat());
     let random: Arc<dyn Random> = Arc::new(OsRandom);

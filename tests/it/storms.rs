@@ -165,7 +165,12 @@ async fn clients_that_continue_a_session_are_connected_before_new_ones_that_wait
     let extensions = Extensions {
         gates: vec![Arc::new(move || Box::new(gates.clone()))],
     };
-    let config = config_with_file(&[("SERVER__WORKERS", "1")], Some(RECOVERING));
+    let settings = [
+        ("SERVER__WORKERS", "1"),
+        ("ENGINE__PING_INTERVAL", "10m"),
+        ("SOCKET__CONNECT_TIMEOUT", "10m"),
+    ];
+    let config = config_with_file(&settings, Some(RECOVERING));
     let node = TestServer::extended(config, None, extensions).await;
     let mut clients = join_all((0..400).map(|_| node.websocket())).await;
     for client in &mut clients[..380] {

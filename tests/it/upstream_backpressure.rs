@@ -135,7 +135,8 @@ async fn a_client_without_progress_is_closed_with_its_upstream() {
 #[actix_rt::test]
 async fn a_thousand_clients_have_a_thousand_upstream_connections() {
     let behind = TestServer::with(&[("APP__KIND", "echo")]).await;
-    let front = front(&behind, &[]).await;
+    // The clients are silent until all are connected.
+    let front = front(&behind, &[("ENGINE__PING_INTERVAL", "10m")]).await;
     let mut clients = Vec::new();
     for _ in 0..1000 {
         let mut client = front.member().await;
