@@ -135,12 +135,12 @@ impl LocalMembers {
             };
             member.is_queued = false;
             member.is_in_flight = true;
+            let data = member.data.as_deref().map(str::to_owned);
             let kind = match member.sockets.first() {
-                Some(_) => PresenceChangeKind::Enter {
-                    data: member.data.as_deref().map(str::to_owned),
-                },
+                Some(_) => PresenceChangeKind::Enter { data },
                 None if member.is_announced => PresenceChangeKind::Leave {
                     delay: member.leave_delay,
+                    data,
                 },
                 None if member.has_departed => PresenceChangeKind::LeaveAgain {
                     delay: member.leave_delay,
@@ -266,6 +266,13 @@ mod tests {
         SocketId::random(NodeId::random(&OsRandom), Default::default(), &OsRandom)
     }
 
+    fn leave(data: Option<&str>) -> PresenceChangeKind {
+        PresenceChangeKind::Leave {
+            delay: DELAY,
+            data: data.map(str::to_owned),
+        }
+    }
+
     fn kinds(taken: &[DueChange]) -> Vec<&PresenceChangeKind> {
         taken.iter().map(|due| &due.change.kind).collect()
     }
@@ -286,7 +293,7 @@ mod tests {
         assert_eq!(members.take(9), []);
         members.leave(&key("u"), b);
         let taken = members.take(9);
-        assert_eq!(kinds(&taken), [&PresenceChangeKind::Leave { delay: DELAY }]);
+        assert_eq!(kinds(&taken), [&leave(None)]);
         members.applied(&taken[0], now());
         assert_eq!((members.len(), members.pending()), (0, 0));
     }
@@ -339,6 +346,8 @@ mod tests {
         members.applied(&taken[0], now());
         members.leave(&key("u"), a);
         let leaving = members.take(9);
+        // With the data that a store that lost the user does not have.
+        assert_eq!(kinds(&leaving), [&leave(Some("1"))]);
         members.enter(&key("u"), a, DELAY);
         members.applied(&leaving[0], now());
         assert_eq!((members.len(), members.take(9).len()), (1, 1));

@@ -25,8 +25,11 @@ pub enum PresenceChangeKind {
     /// The user is on this node; `data` replaces what is known of the user. Repetitions have no effect.
     Enter { data: Option<String> },
     /// The user is not on this node any more. If no other node has the user, the departure is due after `delay`, even if
-    /// the store does not know the user because it lost its data.
-    Leave { delay: Duration },
+    /// the store does not know the user because it lost its data; it then has `data`.
+    Leave {
+        delay: Duration,
+        data: Option<String>,
+    },
     /// The same for a departure that was applied before, in case the store has lost that: only if it has the user.
     LeaveAgain { delay: Duration },
 }
@@ -35,7 +38,7 @@ impl PresenceChangeKind {
     /// The time after which the departure is due, if it is one.
     pub fn leave_delay(&self) -> Option<Duration> {
         match self {
-            Self::Leave { delay } | Self::LeaveAgain { delay } => Some(*delay),
+            Self::Leave { delay, .. } | Self::LeaveAgain { delay } => Some(*delay),
             Self::Enter { .. } => None,
         }
     }
@@ -189,26 +192,30 @@ impl MemoryPresence {
         }
     }
 
+    /// A node leaves a user; `unknown` is the user if the store does not know it, and has to depart all the same.
     fn leave(
         &mut self,
         node: &str,
-        room: &str,
-        user: &str,
+        (room, user): (&str, &str),
         delay: Duration,
-        even_unknown: bool,
+        unknown: Option<MemoryUser>,
     ) -> PresenceOutcome {
         let users = self.rooms.get(room).map(|entry| &entry.users);
         let is_known = users.is_some_and(|users| users.contains_key(user));
-        if !is_known && !even_unknown {
-            return PresenceOutcome {
-                event: None,
-                version: 0,
-                count: 0,
-                data: None,
-            };
-        }
+        let unknown = match (is_known, unknown) {
+            (true, _) => MemoryUser::default(),
+            (false, Some(unknown)) => unknown,
+            (false, None) => {
+                return PresenceOutcome {
+                    event: None,
+                    version: 0,
+                    count: 0,
+                    data: None,
+                };
+            }
+        };
         let entry = self.rooms.entry(room.to_owned()).or_default();
-        let present = entry.users.entry(user.to_owned()).or_default();
+        let present = entry.users.entry(user.to_owned()).or_insert(unknown);
         let has_changed = present.nodes.remove(node) || !is_known;
         if has_changed && present.nodes.is_empty() {
             let due = Instant::now() + delay;
@@ -278,11 +285,16 @@ impl PresenceStore for MemoryStore {
             }
             let outcomes = changes.iter().map(|change| match &change.kind {
                 PresenceChangeKind::Enter { data } => presence.enter(node, change, data.as_deref()),
-                PresenceChangeKind::Leave { delay } => {
-                    presence.leave(node, &change.room, &change.user, *delay, true)
+                PresenceChangeKind::Leave { delay, data } => {
+                    let unknown = MemoryUser {
+                        data: data.clone(),
+                        ..MemoryUser::default()
+                    };
+                    let member = (&*change.room, &*change.user);
+                    presence.leave(node, member, *delay, Some(unknown))
                 }
                 PresenceChangeKind::LeaveAgain { delay } => {
-                    presence.leave(node, &change.room, &change.user, *delay, false)
+                    presence.leave(node, (&change.room, &change.user), *delay, None)
                 }
             });
             Some(outcomes.collect())
@@ -335,7 +347,7 @@ impl PresenceStore for MemoryStore {
                 })
                 .collect();
             for (room, user) in held.iter().take(limit) {
-                presence.leave(node, room, user, delay, true);
+                presence.leave(node, (room, user), delay, None);
             }
             held.len().saturating_sub(limit) as u64
         })

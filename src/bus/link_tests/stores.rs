@@ -61,6 +61,13 @@ fn change(user: &str, kind: PresenceChangeKind) -> PresenceChange {
     }
 }
 
+fn leave(data: Option<&str>) -> PresenceChangeKind {
+    PresenceChangeKind::Leave {
+        delay: SHORT,
+        data: data.map(str::to_owned),
+    }
+}
+
 async fn apply(
     store: &dyn Store,
     node: &str,
@@ -84,7 +91,7 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     let enter = |data: Option<&str>| PresenceChangeKind::Enter {
         data: data.map(str::to_owned),
     };
-    let leave = || PresenceChangeKind::Leave { delay: SHORT };
+    let leave = || leave(None);
     let (joined, updated) = (Some(PresenceEvent::Joined), Some(PresenceEvent::Updated));
     // The first node joins, the second one is no news, a repetition neither.
     let first = apply(store, "aaaa", "u:1", enter(None)).await;
@@ -114,9 +121,27 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     assert_eq!(departed(store).await, [""; 0]);
     let empty = store.presence_page("{p}", "/,a:b", None, 9).await;
     assert_eq!(empty, Ok(PresencePage::default()));
-    // A user whom the store has lost departs once.
-    apply(store, "aaaa", "lost", leave()).await;
-    assert_eq!(departed(store).await, ["lost"]);
+    lost_users(store).await;
+    presence_pages(store, second.version).await;
+}
+
+/// A user whom the store has lost departs once, with the data that the node has.
+async fn lost_users(store: &dyn Store) {
+    apply(store, "aaaa", "lost", leave(Some("7"))).await;
+    sleep(2 * SHORT).await;
+    let swept = store.presence_sweep("{p}", 10).await.unwrap();
+    let gone = &swept.departures[0];
+    assert_eq!((&*gone.user, gone.data.as_deref()), ("lost", Some("7")));
+    assert_eq!(swept.departures.len(), 1);
+    // Data that the store has is newer.
+    let data = |text: &str| Some(text.to_owned());
+    let enter = |data| PresenceChangeKind::Enter { data };
+    apply(store, "bbbb", "known", enter(data("2"))).await;
+    apply(store, "aaaa", "known", leave(Some("1"))).await;
+    let page = store.presence_page("{p}", "/,a:b", None, 9).await.unwrap();
+    assert_eq!(page.users, [("known".to_owned(), data("2"))]);
+    apply(store, "bbbb", "known", leave(Some("1"))).await;
+    assert_eq!(departed(store).await, ["known"]);
     // A departure is repeated only if the store has the user again.
     let again = || PresenceChangeKind::LeaveAgain { delay: SHORT };
     apply(store, "aaaa", "lost", again()).await;
@@ -124,7 +149,6 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     apply(store, "aaaa", "back", enter(None)).await;
     apply(store, "aaaa", "back", again()).await;
     assert_eq!(departed(store).await, ["back"]);
-    presence_pages(store, second.version).await;
 }
 
 /// Pages of members, and a node that is removed.

@@ -37,7 +37,7 @@ local function advance(room)
   return version
 end
 local departures = base .. ':departures'
-local function leave(node, room, user, delay)
+local function leave(node, room, user, delay, data)
   local nodes = redis.call('HGET', hash(room), 'n:' .. user)
   local left = nodes or ''
   local first, last = string.find(left, node .. ',', 1, true)
@@ -45,6 +45,7 @@ local function leave(node, room, user, delay)
   if nodes and not first then return end
   redis.call('HSET', hash(room), 'n:' .. user, left)
   redis.call('ZADD', users(room), 0, user)
+  if not nodes and data then redis.call('HSET', hash(room), 'd:' .. user, data) end
   if left == '' then
     redis.call('ZADD', departures, text(now + delay * 1000), member(room, user))
   end
@@ -59,9 +60,10 @@ local outcomes = {}
 for i = 2, #ARGV, 5 do
   local kind, room, user = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local event = 0
-  if kind == 'leave' then
+  if kind == 'leave' or kind == 'leave with data' then
     redis.call('SREM', held, member(room, user))
-    leave(node, room, user, tonumber(ARGV[i + 4]))
+    local data = kind == 'leave with data' and ARGV[i + 3]
+    leave(node, room, user, tonumber(ARGV[i + 4]), data)
   elseif kind == 'leave again' then
     redis.call('SREM', held, member(room, user))
     if redis.call('HEXISTS', hash(room), 'n:' .. user) == 1 then
@@ -168,7 +170,11 @@ impl PresenceStore for RedisStore {
             let (kind, data, delay) = match kind {
                 PresenceChangeKind::Enter { data: None } => ("enter", "", 0),
                 PresenceChangeKind::Enter { data: Some(data) } => ("data", &**data, 0),
-                PresenceChangeKind::Leave { delay } => ("leave", "", delay.as_millis() as u64),
+                PresenceChangeKind::Leave { delay, data } => {
+                    let kind = data.as_ref().map_or("leave", |_| "leave with data");
+                    let data = data.as_deref().unwrap_or_default();
+                    (kind, data, delay.as_millis() as u64)
+                }
                 PresenceChangeKind::LeaveAgain { delay } => {
                     ("leave again", "", delay.as_millis() as u64)
                 }
