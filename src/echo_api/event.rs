@@ -53,7 +53,7 @@ pub fn emits(body: &[u8], namespace: &Namespace, max_depth: usize) -> Result<Vec
     if data.len().saturating_mul(channels.len()) > MAX_DATA {
         return Err("The data is too large for so many channels".to_owned());
     }
-    let sender = body.socket_id.and_then(|socket| SocketId::parse(&socket));
+    let sender = body.socket_id.filter(|socket| SocketId::has_room(socket));
     let emit = |channel: Cow<'_, str>| {
         let quoted = Value::from(&*channel).to_string();
         let payload = Payload::event(&name, [&*quoted, &*data]);
@@ -61,7 +61,7 @@ pub fn emits(body: &[u8], namespace: &Namespace, max_depth: usize) -> Result<Vec
             .check_event(max_depth)
             .map_err(|unfit| unfit.to_string())?;
         let mut to = Selector::room(namespace.clone(), Room::from(&*channel));
-        if let Some(sender) = sender {
+        if let Some(sender) = &sender {
             to = to.except(Room::from(sender.as_str()));
         }
         Ok(Command::Emit(Emit {
@@ -108,14 +108,17 @@ mod tests {
     #[test]
     fn an_event_is_emitted_to_each_channel_with_its_name_and_the_data() {
         let socket = SocketId::random(NodeId::random(&OsRandom), Default::default(), &OsRandom);
-        let body = format!(
-            r#"{{"name":"App\\E","channels":["a","private-b"],"data":"{{\"n\":1.0}}","socket_id":"{socket}","info":1}}"#
-        );
-        let event = |channel: &str| {
-            let payload = format!(r#"["App\\E","{channel}",{{"n":1.0}}]"#);
-            (channel.to_owned(), payload, vec![socket.to_string()])
-        };
-        assert_eq!(emitted(&body), Ok(vec![event("a"), event("private-b")]));
+        // Clients of Socket.IO 2 name their sockets by the namespace, too.
+        for sender in [socket.to_string(), format!("/shop#{socket}")] {
+            let body = format!(
+                r#"{{"name":"App\\E","channels":["a","private-b"],"data":"{{\"n\":1.0}}","socket_id":"{sender}","info":1}}"#
+            );
+            let event = |channel: &str| {
+                let payload = format!(r#"["App\\E","{channel}",{{"n":1.0}}]"#);
+                (channel.to_owned(), payload, vec![sender.clone()])
+            };
+            assert_eq!(emitted(&body), Ok(vec![event("a"), event("private-b")]));
+        }
         for (data, expected) in [
             (r#"{"a":1.50}"#, r#"{"a":1.50}"#),
             (r#""text""#, r#""text""#),
