@@ -4,6 +4,7 @@ use crate::config::channel_template::ChannelNames;
 use crate::config::checker::Checker;
 use crate::config::json_source::{JsonArgs, JsonField, JsonSource};
 use crate::config::tables::{BusConfig, Config, JsonSourceEntry, NodeAdapter};
+use crate::model::Payload;
 
 pub(super) fn resolve(config: &mut Config) {
     let entries = config.bus.json.iter().enumerate();
@@ -74,6 +75,18 @@ fn check_entry(number: usize, entry: &JsonSourceEntry, checker: &mut Checker<'_,
         let message = "cannot be set: the namespace is part of the channel";
         reject("namespace", message);
     }
+    let constant = |field: &JsonField| match field {
+        JsonField::Constant(text) => Some(text.clone()),
+        _ => None,
+    };
+    if let Some(event) = constant(&entry.event)
+        && let Err(message) = check_event(&event)
+    {
+        reject("event", &message);
+    }
+    if entry.room.as_ref().and_then(constant).as_deref() == Some("") {
+        reject("room", "must name a room after `=`");
+    }
     let broadcasts = entry.broadcast == Some(true);
     if has_room && broadcasts {
         let message = "cannot be true: every message has the room of its channel";
@@ -83,6 +96,16 @@ fn check_entry(number: usize, entry: &JsonSourceEntry, checker: &mut Checker<'_,
         let message = "is for nobody: set room, use {room} in the channel, or set broadcast = true for all sockets of the namespace";
         reject("channel", message);
     }
+}
+
+/// Whether clients can receive events of this name.
+fn check_event(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("must name an event after `=`".to_owned());
+    }
+    let payload = Payload::event(name, ["0"; 0]);
+    let checked = payload.check_event(usize::MAX);
+    checked.map_err(|unfit| format!("cannot be sent to clients: {unfit}"))
 }
 
 /// The channels of the cluster itself and of each dialect, with the key that names them.

@@ -80,6 +80,17 @@ fn entries_that_contradict_themselves_are_rejected() {
             "room",
             "neither a JSON pointer",
         ),
+        (entry("a", "room = \"=\""), "room", "must name a room"),
+        (
+            entry("a-{room}", "").replace("/event", "=connect"),
+            "event",
+            "\"connect\" is reserved",
+        ),
+        (
+            entry("a-{room}", "").replace("/event", "="),
+            "event",
+            "must name an event",
+        ),
     ] {
         let problems = problems(&text);
         assert_eq!(problems.len(), 1, "{text}: {problems:?}");

@@ -40,11 +40,16 @@ impl JsonDialect {
     fn serves(&self, namespace: &Namespace) -> bool {
         match &self.source().namespace {
             JsonField::Constant(only) if !self.source().channel.has_namespace() => {
-                **namespace == **only
+                bare(namespace) == bare(only)
             }
             _ => true,
         }
     }
+}
+
+/// The name of a namespace without its slash, with which a configuration may write it or not.
+fn bare(namespace: &str) -> &str {
+    namespace.strip_prefix('/').unwrap_or(namespace)
 }
 
 impl Dialect for JsonDialect {

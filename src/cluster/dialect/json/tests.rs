@@ -313,6 +313,15 @@ fn channels_are_subscribed_by_room_by_namespace_or_always() {
     assert_eq!(laravel.room_channel(&main, &room), channel);
     assert_eq!(laravel.room_channel(&other, &room), None);
     assert_eq!(laravel.namespace_channels(&main), []);
+    for name in ["=other", "=/other"] {
+        let source = JsonSource {
+            namespace: field(name),
+            ..self::laravel()
+        };
+        let of_other = JsonDialect::new(source);
+        assert_eq!(of_other.room_channel(&other, &room), channel, "{name}");
+        assert_eq!(of_other.room_channel(&main, &room), None, "{name}");
+    }
     let of_namespaces = JsonDialect::new(of_namespaces);
     assert_eq!(
         of_namespaces.namespace_channels(&other),
