@@ -2,6 +2,8 @@
 //!
 //! Also applies the environment variables of laravel-echo-server, as it does. What has no equivalent is named in comments.
 
+mod database;
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -41,9 +43,19 @@ struct Options {
     /// The prefix of the names of its members, such as `socketio.`.
     prefix: &'static str,
     members: Map<String, Value>,
+    /// Options whose values are of another type than theirs.
+    mistyped: Vec<String>,
 }
 
 impl Options {
+    fn new(prefix: &'static str, members: Map<String, Value>) -> Self {
+        Self {
+            prefix,
+            members,
+            mistyped: Vec::new(),
+        }
+    }
+
     /// The option, unless it has no effect: missing, null, empty text, or an empty list or object.
     fn take(&mut self, name: &str) -> Option<Value> {
         let value = self.members.remove(name)?;
@@ -59,7 +71,13 @@ impl Options {
 
     /// A text, or a number as text.
     fn text(&mut self, name: &str) -> Option<String> {
-        self.take(name).and_then(|value| text_of(&value))
+        let value = self.take(name)?;
+        text_of(&value).or_else(|| self.mistyped(name))
+    }
+
+    fn mistyped<T>(&mut self, name: &str) -> Option<T> {
+        self.mistyped.push(name.to_owned());
+        None
     }
 
     /// Whether it is true, also as a text.
@@ -67,16 +85,35 @@ impl Options {
         match self.take(name)? {
             Value::Bool(flag) => Some(flag),
             Value::String(text) => Some(text == "true" || text == "1"),
-            _ => None,
+            _ => self.mistyped(name),
         }
     }
 
     fn object(&mut self, name: &str, prefix: &'static str) -> Self {
         let members = match self.take(name) {
-            Some(Value::Object(members)) => members,
-            _ => Map::new(),
+            Some(Value::Object(members)) => Some(members),
+            Some(_) => self.mistyped(name),
+            None => None,
         };
-        Self { prefix, members }
+        Self::new(prefix, members.unwrap_or_default())
+    }
+
+    /// A list; none if the option is missing.
+    fn list(&mut self, name: &str) -> Option<Vec<Value>> {
+        match self.take(name)? {
+            Value::Array(items) => Some(items),
+            _ => self.mistyped(name),
+        }
+    }
+
+    /// The texts of an option that is one or a list of them.
+    fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        let value = self.take(name)?;
+        let texts = match &value {
+            Value::Array(items) => items.iter().map(text_of).collect(),
+            other => text_of(other).map(|text| vec![text]),
+        };
+        texts.or_else(|| self.mistyped(name))
     }
 }
 
@@ -85,14 +122,6 @@ fn text_of(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    }
-}
-
-/// The texts of a value that is one or a list of them.
-fn texts_of(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(items) => items.iter().filter_map(text_of).collect(),
-        other => text_of(other).into_iter().collect(),
     }
 }
 
@@ -117,8 +146,15 @@ impl ConvertedFile {
         self.notes.push(note.into());
     }
 
-    /// Names the options that are left.
+    /// Names the options that are left, and those that could not be read.
     fn note_rest(&mut self, mut options: Options) {
+        for name in std::mem::take(&mut options.mistyped) {
+            let note = format!(
+                "{}{name}: a value of this type has no equivalent",
+                options.prefix
+            );
+            self.note(note);
+        }
         let names: Vec<String> = options.members.keys().cloned().collect();
         for name in names {
             if options.take(&name).is_some() {
@@ -151,17 +187,14 @@ pub(super) fn convert(
     let Value::Object(members) = members else {
         return Err("the file is no JSON object".to_owned());
     };
-    let mut options = Options {
-        prefix: "",
-        members,
-    };
+    let mut options = Options::new("", members);
     apply_environment(&mut options.members, variable);
     let mut file = ConvertedFile::default();
     file.set("app", "kind", "echo_server");
     listener(&mut options, &mut file);
     let pages = backend(&mut options, &mut file);
     clients(&mut options, &mut file);
-    redis(&mut options, &mut file);
+    database::redis(&mut options, &mut file);
     socket_io(&mut options, &mut file, &pages);
     others(&mut options, &mut file);
     file.note_rest(options);
@@ -203,18 +236,25 @@ fn listener(options: &mut Options, file: &mut ConvertedFile) {
     let port = options.text("port").unwrap_or_else(|| "6001".to_owned());
     // It uses the digits at the end, as of a URL.
     let digits = port.trim_end_matches('/').rsplit(':').next();
-    let port = digits.and_then(|port| port.parse::<u16>().ok());
-    let host = match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]"),
-        false => host,
-    };
-    file.set("server", "bind", format!("{host}:{}", port.unwrap_or(6001)));
+    let number = digits.and_then(|port| port.parse::<u16>().ok());
+    if number.is_none() {
+        file.note(format!("port: `{port}` is no port; server.bind has 6001"));
+    }
+    let host = bracketed(host);
+    file.set(
+        "server",
+        "bind",
+        format!("{host}:{}", number.unwrap_or(6001)),
+    );
     let is_secure = options.text("protocol").as_deref() == Some("https");
     let files = [options.text("sslCertPath"), options.text("sslKeyPath")];
     let chain = options.text("sslCertChainPath");
     let passphrase = options.text("sslPassphrase");
     if !is_secure {
         return;
+    }
+    if files.iter().any(Option::is_none) {
+        file.note("protocol is https without sslCertPath or sslKeyPath: without server.tls_cert and server.tls_key the node serves http");
     }
     for (key, path) in ["tls_cert", "tls_key"].into_iter().zip(files) {
         if let Some(path) = path {
@@ -231,19 +271,32 @@ fn listener(options: &mut Options, file: &mut ConvertedFile) {
     }
 }
 
+/// A host before a port: an IPv6 address is in brackets.
+fn bracketed(host: String) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host,
+    }
+}
+
 /// The backend; returns the origins of its pages.
 fn backend(options: &mut Options, file: &mut ConvertedFile) -> Vec<String> {
     const TABLE: &str = "app.echo_server";
-    let hosts = options
-        .take("authHost")
-        .unwrap_or_else(|| "http://localhost".into());
-    let (valid, other): (Vec<String>, Vec<String>) = texts_of(&hosts)
-        .into_iter()
-        .partition(|host| WebhookUrl::parse(host).is_ok());
-    for host in other {
-        file.note(format!(
-            "authHost: `{host}` is no URL; name each host of the backend in app.echo_server.auth_hosts"
-        ));
+    let hosts = options.texts("authHost");
+    let hosts = hosts.unwrap_or_else(|| vec!["http://localhost".to_owned()]);
+    let mut valid = Vec::new();
+    for (number, host) in hosts.into_iter().enumerate() {
+        match WebhookUrl::parse(&host) {
+            Ok(_) => valid.push(host),
+            // It may contain a password.
+            Err(_) if host.contains('@') => file.note(format!(
+                "authHost: entry {} contains credentials, which app.echo_server.auth_hosts cannot; name the host without them there",
+                number + 1
+            )),
+            Err(_) => file.note(format!(
+                "authHost: `{host}` is no URL; name each host of the backend in app.echo_server.auth_hosts"
+            )),
+        }
     }
     let origins = valid.iter().filter_map(|host| url::Url::parse(host).ok());
     let origins = origins.map(|url| url.origin().ascii_serialization());
@@ -268,7 +321,7 @@ fn clients(options: &mut Options, file: &mut ConvertedFile) {
         file.set("app.echo_server", "redis", "off");
     }
     file.note_rest(subscribers);
-    let Some(Value::Array(clients)) = options.take("clients") else {
+    let Some(clients) = options.list("clients") else {
         return;
     };
     if !http {
@@ -294,77 +347,6 @@ fn clients(options: &mut Options, file: &mut ConvertedFile) {
     }
 }
 
-fn redis(options: &mut Options, file: &mut ConvertedFile) {
-    if options.text("database").as_deref() == Some("sqlite") {
-        file.note("database: members of presence channels are in Redis, or in memory on a node without Redis");
-    }
-    let mut database = options.object("databaseConfig", "databaseConfig.");
-    // The file of SQLite.
-    database.take("sqlite");
-    if database.flag("publishPresence") == Some(true) {
-        file.note("databaseConfig.publishPresence: use the notices `joined` and `left` (docs/webhooks.md#notices)");
-    }
-    let mut redis = database.object("redis", "databaseConfig.redis.");
-    file.note_rest(database);
-    let user = redis.text("username").unwrap_or_default();
-    let password = redis.text("password");
-    let sentinels = redis.take("sentinels");
-    if let Some(Value::Array(sentinels)) = sentinels {
-        let address = |sentinel: &Value| {
-            let host = sentinel.get("host").and_then(text_of)?;
-            let port = sentinel.get("port").and_then(text_of);
-            Some(format!(
-                "{host}:{}",
-                port.unwrap_or_else(|| "26379".to_owned())
-            ))
-        };
-        let addresses: Vec<String> = sentinels.iter().filter_map(address).collect();
-        file.set("bus", "sentinels", addresses);
-        if let Some(name) = redis.text("name") {
-            file.set("bus", "sentinel_service", name);
-        }
-        if let Some(password) = redis.text("sentinelPassword") {
-            file.set("bus", "sentinel_password", password);
-        }
-    }
-    let host = redis.text("host").unwrap_or_else(|| "localhost".to_owned());
-    let port = redis.text("port").unwrap_or_else(|| "6379".to_owned());
-    let scheme = redis.take("tls").map_or("redis", |_| "rediss");
-    let credentials = password.map_or_else(String::new, |password| {
-        format!("{}:{}@", encoded(&user), encoded(&password))
-    });
-    let database = redis.text("db").filter(|number| number != "0");
-    let database = database.map_or_else(String::new, |number| format!("/{number}"));
-    let url = format!("{scheme}://{credentials}{host}:{port}{database}");
-    file.set("bus", "redis_url", url);
-    match redis.text("keyPrefix") {
-        Some(prefix) => file.set("app.echo_server", "redis_prefix", prefix),
-        None => file.note(
-            "databaseConfig.redis.keyPrefix is empty: app.echo_server.redis_prefix cannot be; set `prefix` in config/database.php of Laravel, and the same here (as shipped laravel-database-)",
-        ),
-    }
-    // Its default.
-    redis.take("family");
-    file.note_rest(redis);
-}
-
-/// A part of a URL with percent encoding.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
-}
-
 /// The options of Socket.IO; `pages` are the origins of the backend's pages.
 fn socket_io(options: &mut Options, file: &mut ConvertedFile, pages: &[String]) {
     let mut engine = options.object("socketio", "socketio.");
@@ -384,11 +366,15 @@ fn socket_io(options: &mut Options, file: &mut ConvertedFile, pages: &[String]) 
             file.set("engine", key, format!("{time}ms"));
         }
     }
-    if let Some(transports) = engine.take("transports") {
-        file.set("engine", "transports", texts_of(&transports));
+    if let Some(size) = engine.text("maxHttpBufferSize") {
+        file.set("engine", "max_payload", format!("{size}B"));
     }
-    let origins = engine.take("origins").unwrap_or_else(|| "*:*".into());
-    let origins = texts_of(&origins);
+    compression(&mut engine, file);
+    if let Some(transports) = engine.texts("transports") {
+        file.set("engine", "transports", transports);
+    }
+    let origins = engine.texts("origins");
+    let origins = origins.unwrap_or_else(|| vec!["*:*".to_owned()]);
     let origins: Vec<&str> = origins
         .iter()
         .flat_map(|text| text.split_whitespace())
@@ -405,12 +391,37 @@ fn socket_io(options: &mut Options, file: &mut ConvertedFile, pages: &[String]) 
     file.note_rest(engine);
 }
 
+/// `perMessageDeflate`: a flag, or an object with a threshold.
+fn compression(engine: &mut Options, file: &mut ConvertedFile) {
+    const KEY: &str = "websocket_compression";
+    match engine.take("perMessageDeflate") {
+        None | Some(Value::Bool(false)) => {}
+        Some(Value::Bool(true)) => file.set("engine", KEY, true),
+        Some(Value::Object(members)) => {
+            file.set("engine", KEY, true);
+            let mut options = Options::new("socketio.perMessageDeflate.", members);
+            if let Some(size) = options.text("threshold") {
+                file.set(
+                    "engine",
+                    "websocket_compression_threshold",
+                    format!("{size}B"),
+                );
+            }
+            file.note_rest(options);
+        }
+        Some(_) => engine.mistyped.push("perMessageDeflate".to_owned()),
+    }
+}
+
 fn others(options: &mut Options, file: &mut ConvertedFile) {
     if options.flag("devMode") == Some(true) {
         file.set("log", "filter", "debug");
     }
     let mut cors = options.object("apiOriginAllow", "apiOriginAllow.");
     let is_allowed = cors.flag("allowCors") == Some(true);
+    // They belong to it.
+    cors.members.clear();
+    file.note_rest(cors);
     if is_allowed {
         file.note("apiOriginAllow: the routes below /apps/ are for backends; their responses have no CORS headers");
     }
@@ -509,7 +520,8 @@ mod tests {
                 "retryStrategy": 5}},
             "devMode": true, "host": "127.0.0.1", "port": 443, "protocol": "https",
             "sslCertPath": "/c.pem", "sslKeyPath": "/k.pem", "sslCertChainPath": "/chain.pem", "sslPassphrase": "x",
-            "socketio": {"path": "/ws", "pingInterval": 5000, "origins": "https://a.test https://b.test", "cookie": "io"},
+            "socketio": {"path": "/ws", "pingInterval": 5000, "maxHttpBufferSize": 5000000,
+                "perMessageDeflate": {"threshold": 2048, "zlibDeflateOptions": {"level": 3}}, "origins": "https://a.test https://b.test", "cookie": "io"},
             "subscribers": {"redis": false}, "headers": {"X": "1"}, "apiOriginAllow": {"allowCors": true}
         }"#;
         let text = converted(json, &[]);
@@ -526,6 +538,9 @@ mod tests {
             r#"tls_key = "/k.pem""#,
             r#"path = "/ws""#,
             r#"ping_interval = "5000ms""#,
+            r#"max_payload = "5000000B""#,
+            "websocket_compression = true",
+            r#"websocket_compression_threshold = "2048B""#,
             r#"origins = ["https://a.test", "https://b.test"]"#,
             r#"filter = "debug""#,
             r#"app_id = "y""#,
@@ -541,12 +556,79 @@ mod tests {
             "# sslCertChainPath: append /chain.pem",
             "# sslPassphrase: server.tls_key",
             "# socketio.cookie: has no equivalent",
+            "# socketio.perMessageDeflate.zlibDeflateOptions: has no equivalent",
             "# headers: has no equivalent",
             "# apiOriginAllow: ",
         ] {
             assert!(text.contains(note), "{note}\n{text}");
         }
         assert!(!text.contains("short"), "{text}");
+    }
+
+    #[test]
+    fn the_redis_can_be_a_socket_file_or_have_tls() {
+        let url = |redis: &str| {
+            let json = format!(r#"{{"databaseConfig":{{"redis":{redis}}}}}"#);
+            let text = converted(&json, &[]);
+            let config = loaded("redis", &text);
+            assert!(config.bus.redis_url.is_some(), "{text}");
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("redis_url = "));
+            (line.unwrap().trim_matches('"').to_owned(), text.clone())
+        };
+        for (redis, expected) in [
+            (r#"{"path":"/run/redis.sock"}"#, "unix:///run/redis.sock"),
+            (
+                r#"{"host":"/run/redis.sock","port":6379,"username":"me","password":"p&s","db":2}"#,
+                "unix:///run/redis.sock?username=me&password=p%26s&db=2",
+            ),
+            (r#"{"host":"::1"}"#, "redis://[::1]:6379"),
+            (r#"{"host":"r","tls":false}"#, "redis://r:6379"),
+            (r#"{"host":"r","tls":true,"db":"3"}"#, "rediss://r:6379/3"),
+        ] {
+            let (found, text) = url(redis);
+            assert_eq!(found, expected);
+            assert!(!text.contains("# databaseConfig.redis.tls"), "{text}");
+        }
+        let (found, text) = url(r#"{"host":"r","tls":{"ca":"x"}}"#);
+        assert_eq!(found, "rediss://r:6379");
+        assert!(
+            text.contains("# databaseConfig.redis.tls: its certificates are bus.tls_ca"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_be_converted_are_named_without_secrets() {
+        let json = r#"{
+            "authHost": ["https://user:secret@a.test", "http://b.test"], "authEndpoint": {"a": 1}, "clients": {"appId": "x"},
+            "databaseConfig": {"redis": [{"host": "r"}]}, "devMode": 5, "port": "x1", "protocol": "https",
+            "socketio": {"origins": 5, "transports": {"a": 1}, "path": true}, "subscribers": "http", "apiOriginAllow": 1
+        }"#;
+        let text = converted(json, &[]);
+        let type_of = |name| format!("# {name}: a value of this type has no equivalent");
+        for name in [
+            "authEndpoint",
+            "clients",
+            "databaseConfig.redis",
+            "devMode",
+            "socketio.transports",
+            "socketio.path",
+            "subscribers",
+            "apiOriginAllow",
+        ] {
+            assert!(text.contains(&type_of(name)), "{name}\n{text}");
+        }
+        for note in [
+            "# authHost: entry 1 contains credentials",
+            "# port: `x1` is no port; server.bind has 6001",
+            "# protocol is https without sslCertPath or sslKeyPath",
+        ] {
+            assert!(text.contains(note), "{note}\n{text}");
+        }
+        assert!(!text.contains("secret"), "{text}");
+        assert!(text.contains(r#"auth_hosts = ["http://b.test"]"#), "{text}");
     }
 
     #[test]
