@@ -31,6 +31,10 @@ fn laravel() -> TestBackend {
             "private-dropped" => Reply::Drop,
             "private-false" => Reply::Json(json!(false)),
             "presence-nobody" => Reply::Json(json!(true)),
+            "presence-huge" => {
+                let info = "x".repeat(64 * 1024);
+                Reply::Json(json!({"channel_data": {"user_id": user, "user_info": info}}))
+            }
             _ if user == "mallory" || channel == "private-closed" => {
                 Reply::Status(403, r#"{"message":"no"}"#.to_owned())
             }
@@ -144,6 +148,7 @@ async fn the_backend_decides_about_private_channels_and_the_client_receives_its_
         ("private-login", 403),
         ("private-dropped", 0),
         ("presence-nobody", 500),
+        ("presence-huge", 413),
         ("", 403),
         (&*"x".repeat(201), 403),
         (&*ada.socket.clone(), 403),

@@ -11,6 +11,7 @@ use super::answer::{EchoMember, admits, member};
 use super::channel::EchoChannelKind;
 use crate::app::SocketContext;
 use crate::config::{EchoServerConfig, WebhookUrl};
+use crate::logging::Burst;
 use crate::model::{Handshake, SocketId};
 use crate::webhook::{FormFailure, FormRequest, HookTarget, WebhookClient};
 
@@ -25,6 +26,8 @@ const UNREACHABLE: u16 = 0;
 const FORBIDDEN: u16 = 403;
 /// The status that a client receives if the response has no member of the presence channel.
 const UNUSABLE: u16 = 500;
+/// The status that a client receives whose user has more data than `app.echo_server.max_user_data`.
+const TOO_LARGE: u16 = 413;
 
 /// Sends such requests from one worker.
 pub(super) struct Authorizer {
@@ -32,6 +35,7 @@ pub(super) struct Authorizer {
     /// By the URLs of `auth_urls`.
     targets: Vec<Arc<HookTarget>>,
     timeout: Duration,
+    max_user_data: usize,
 }
 
 /// A request that is ready to be sent.
@@ -49,6 +53,7 @@ impl Authorizer {
         Self {
             targets: targets.collect(),
             timeout: settings.auth_timeout,
+            max_user_data: settings.max_user_data,
             client,
         }
     }
@@ -98,17 +103,40 @@ impl Authorizer {
             FormFailure::Status(status) => status,
             FormFailure::Unreachable => UNREACHABLE,
         })?;
+        let url = target.url();
         if !admits(&body) {
-            log::info!(url:% = target.url(); "auth response rejected: neither `true` nor an object");
+            static BURST: Burst = Burst::new();
+            log_rejected(&BURST, url, "neither `true` nor an object");
             return Err(FORBIDDEN);
         }
         if kind != EchoChannelKind::Presence {
             return Ok(None);
         }
-        member(&body).map(Some).ok_or_else(|| {
-            log::info!(url:% = target.url(); "auth response of a presence channel without `channel_data.user_id`");
-            UNUSABLE
-        })
+        let Some(member) = member(&body) else {
+            static BURST: Burst = Burst::new();
+            log_rejected(
+                &BURST,
+                url,
+                "no `channel_data.user_id` for a presence channel",
+            );
+            return Err(UNUSABLE);
+        };
+        if member.data.len() > self.max_user_data {
+            static BURST: Burst = Burst::new();
+            log_rejected(
+                &BURST,
+                url,
+                "the user has more data than app.echo_server.max_user_data",
+            );
+            return Err(TOO_LARGE);
+        }
+        Ok(Some(member))
+    }
+}
+
+fn log_rejected(burst: &Burst, url: &WebhookUrl, reason: &str) {
+    if let Some(others) = burst.note() {
+        log::warn!(url:%, reason, others; "auth response rejected");
     }
 }
 

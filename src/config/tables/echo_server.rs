@@ -42,6 +42,8 @@ table! {
         /// Number of users of a presence channel that a new member receives. While a channel has more, its members
         /// receive no events about users.
         max_members: u64 = 1000, number(1..=100_000);
+        /// Size limit of what the backend responds about a user of a presence channel, `user_id` and `user_info`, in JSON.
+        max_user_data: usize = "64KiB", size(1..);
         /// Time after which a user whose last socket has left a presence channel is reported as gone, unless the user is
         /// back, on any node.
         leave_delay: Duration = "3s", duration(Duration::ZERO..=Duration::from_secs(600));
