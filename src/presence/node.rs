@@ -30,6 +30,8 @@ const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_millis(500);
 /// Time after a reconnect of the bus in which other nodes reconnect, too, so that they receive the events.
 const RECONNECT_TIME: Duration = Duration::from_secs(1);
+/// Time after an outage of the store until other nodes have entered their users again.
+const RETURN_TIME: Duration = Duration::from_secs(2);
 /// Longest time between two looks for departures, also those that other nodes caused.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of departures taken at once.
@@ -144,6 +146,7 @@ impl PresenceService {
                     self.rooms.members().enqueue_all();
                     if *connects.borrow_and_update() > 1 {
                         agenda.retry = Instant::now() + RECONNECT_TIME;
+                        self.rooms.completes_in(RETURN_TIME);
                     }
                 }
                 () = sleep_until(next) => {}
@@ -222,6 +225,9 @@ impl PresenceService {
                 return Err(error);
             }
         };
+        if agenda.is_failing {
+            self.rooms.completes_in(RETURN_TIME);
+        }
         for (due, outcome) in changes.iter().zip(&outcomes) {
             // Before the user counts as settled: clients that join afterwards receive no event about the user.
             self.announce(due, outcome, &mut agenda.counts);

@@ -1,8 +1,10 @@
 //! The presence of a node, as its workers use it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::members::{LocalMembers, MemberKey};
 use super::rules::{PresenceRule, PresenceRules, base, store_name};
@@ -22,6 +24,8 @@ pub struct PresenceRooms {
     pub(super) changed: Notify,
     /// Notified when the store has some changes.
     pub(super) flushed: Notify,
+    /// Before, other nodes may not have entered their users again in a store that has lost them.
+    complete_from: Mutex<Option<Instant>>,
 }
 
 impl PresenceRooms {
@@ -40,6 +44,7 @@ impl PresenceRooms {
                 members: Mutex::default(),
                 changed: Notify::new(),
                 flushed: Notify::new(),
+                complete_from: Mutex::default(),
             })
         })
     }
@@ -72,6 +77,25 @@ impl PresenceRooms {
             }
             flushed.await;
         }
+    }
+
+    /// Waits, after an outage of the store, until it can have the users of other nodes: clients who receive all users once,
+    /// and then only changes, would never receive the others.
+    pub async fn completed(&self) {
+        let complete_from = *self.complete_from();
+        if let Some(time) = complete_from {
+            sleep_until(time).await;
+        }
+    }
+
+    /// The store is back, and other nodes enter their users again within this time.
+    pub(super) fn completes_in(&self, time: Duration) {
+        *self.complete_from() = Some(Instant::now() + time);
+    }
+
+    fn complete_from(&self) -> MutexGuard<'_, Option<Instant>> {
+        let complete_from = self.complete_from.lock();
+        complete_from.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the data of a user in a room, JSON; `false` if the user has no socket in the room on this node.

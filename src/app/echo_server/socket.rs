@@ -303,6 +303,7 @@ async fn subscribed(
     let page = loop {
         let settled = presence.settled(namespace.clone(), channel.clone(), user.clone());
         settled.await;
+        presence.completed().await;
         match presence.page(&namespace, &channel, None, limit).await {
             Ok(page) => break page,
             Err(_) => tokio::time::sleep(RETRY).await,

@@ -152,3 +152,23 @@ async fn a_departure_is_taken_once_by_one_of_the_nodes_as_soon_as_it_is_due() {
     let events: u64 = nodes.iter().map(PresenceService::events).sum();
     assert_eq!((events, nodes[1].page().await.count), (3, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_members_are_listed_once_other_nodes_had_the_time_to_enter_theirs() {
+    let presence = service(&MemoryStore::default());
+    let mut agenda = Agenda::new();
+    presence.enter("a");
+    presence.turn(&mut agenda).await;
+    let start = Instant::now();
+    presence.rooms.completed().await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    agenda.is_failing = true;
+    presence.enter("b");
+    presence.turn(&mut agenda).await;
+    presence.rooms.completed().await;
+    let waited = start.elapsed();
+    assert!(
+        (RETURN_TIME..2 * RETURN_TIME).contains(&waited),
+        "{waited:?}"
+    );
+}
