@@ -97,6 +97,9 @@ impl Encodings {
         if let Some(known) = self.position(format) {
             return Some(known);
         }
+        if !format.format().parser.writes_text() {
+            return None;
+        }
         let mut others = format.format().of_other_revisions();
         let index = others.find_map(|other| {
             let index = self.position(other.code())?;
@@ -212,9 +215,11 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::model::Payload;
     use crate::outbox::{Bounds, Lanes, Offered, Share};
     use crate::protocol::engine_io::EngineRevision;
-    use crate::protocol::wire_format::binary_parser;
+    use crate::protocol::server_packet::ServerPacket;
+    use crate::protocol::wire_format::{Parser, binary_parser};
 
     #[test]
     fn revisions_in_which_a_publish_has_the_same_bytes_share_one_encoding() {
@@ -256,6 +261,29 @@ mod tests {
             }
             assert_eq!(encoded, expected);
             assert_eq!(publish.accepted().0, members.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_binary_message_that_is_base64_for_some_clients_is_not_shared() {
+        use EngineRevision::{V3, V3Base64, V4};
+        let payload = Payload::event("e", ["1"]);
+        for first in [V4, V3, V3Base64] {
+            for compression in [Compression::None, Compression::Deflate] {
+                let mut publish = Encodings::new(false);
+                for revision in [first, V4, V3, V3Base64] {
+                    let format = WireFormat {
+                        revision,
+                        parser: Parser::Msgpack,
+                        compression,
+                        ..WireFormat::default()
+                    };
+                    let encode = |it| Packet::encode(it, &ServerPacket::event("/", &payload));
+                    let staged = publish.staged(format.code(), None, encode);
+                    assert_eq!(staged.packet.wire(), encode(format).wire(), "{format:?}");
+                }
+                assert_eq!(publish.count(), 3);
+            }
         }
     }
 

@@ -51,6 +51,14 @@ pub enum Compression {
     Deflate,
 }
 
+impl Parser {
+    /// Whether packets without attachments are text. Binary messages differ between the revisions of Engine.IO: one that
+    /// is base64 for some clients is text there, too.
+    pub fn writes_text(self) -> bool {
+        self == Self::Json
+    }
+}
+
 impl FormatCode {
     const POSITIONS: u8 = 1;
     const DEFLATE: u8 = 1 << 1;
@@ -138,8 +146,8 @@ impl WireFormat {
         }
     }
 
-    /// The formats that differ only in the revision of Engine.IO. An event that is one text message has the same bytes in
-    /// all of them: the revision only changes binary messages.
+    /// The formats that differ only in the revision of Engine.IO. If the parser writes text, an event that is one text
+    /// message has the same bytes in all of them: the revision only changes binary messages.
     pub fn of_other_revisions(self) -> impl Iterator<Item = Self> {
         use EngineRevision::{V3, V3Base64, V4};
         let others = [V4, V3, V3Base64].into_iter();
