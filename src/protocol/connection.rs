@@ -219,7 +219,11 @@ impl Connection {
             return Ok(Some(ProtocolEvent::Message(Message::Text(message.into()))));
         }
         if self.format.parser == Parser::Msgpack {
-            return Err(CloseReason::ForcedClose);
+            if !self.is_v3() {
+                return Err(CloseReason::ForcedClose);
+            }
+            let packet = msgpack::decode_text(message).map_err(|_| CloseReason::ForcedClose)?;
+            return self.client_packet(packet, now);
         }
         let Some(packet) = self
             .decoder
@@ -566,6 +570,16 @@ mod tests {
         let received = connection.receive_binary(msgpack(0, b""), start);
         // It has joined `/` in none of these tests.
         assert!(received.is_ok_and(|event| event.is_some()));
+        let text = EnginePacket::Message(r#"{"type":0,"nsp":"/admin?token=x"}"#);
+        let requested = ProtocolEvent::ConnectRequested {
+            name: "/admin".to_owned(),
+            auth: r#"{"token":"x"}"#.into(),
+            at: start,
+        };
+        assert_eq!(connection.receive(text, start), Ok(Some(requested)));
+        let text = EnginePacket::Message("0/admin,");
+        let received = connection.receive(text, start);
+        assert_eq!(received, Err(CloseReason::ForcedClose), "the other parser");
     }
 
     fn msgpack(kind: u8, rest: &[u8]) -> Bytes {

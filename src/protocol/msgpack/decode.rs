@@ -103,8 +103,13 @@ fn read_kind(reader: &mut Reader<'_>, revision: EngineRevision) -> Result<Packet
 fn read_namespace<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     let marker = reader.marker()?;
     let name = reader.text(marker)?;
-    name.filter(|name| name.starts_with('/') && !name.contains(','))
+    name.filter(|name| is_namespace(name))
         .ok_or(DecodeError::Field("nsp"))
+}
+
+/// Whether the default parser could send the name, too.
+pub(super) fn is_namespace(name: &str) -> bool {
+    name.starts_with('/') && !name.contains(',')
 }
 
 /// The id, which may be `null` or `undefined`.

@@ -5,6 +5,8 @@
 
 mod decode;
 mod encode;
+mod text;
 
 pub use decode::{DecodeError, decode};
 pub use encode::write_messages;
+pub use text::decode_text;

@@ -13,6 +13,7 @@ import { binaryFrame, Polling3 } from "../lib/wire3.mjs";
 const require = createRequire(import.meta.url);
 const io = require("client-2.5");
 const parser2 = require("msgpack-parser-2");
+const MSGPACK = { parser: parser2, query: { parser: "msgpack" } };
 const OLD = { ROOMWIRE_ENGINE__EIO3: "true", ROOMWIRE_APP__KIND: "relay", ROOMWIRE_SOCKET__NAMESPACES: "/,/admin" };
 
 /** A client of Socket.IO 2 that is not connected yet. */
@@ -122,8 +123,7 @@ describe("Socket.IO 2", WATCHDOG, () => {
   });
 
   test("the msgpack parser, named in the query", async (t) => {
-    const options = { parser: parser2, query: { parser: "msgpack" } };
-    const packed = await settled(old(t, it.url, TRAVELS["polling, then upgrade"], "/", options));
+    const packed = await settled(old(t, it.url, TRAVELS["polling, then upgrade"], "/", MSGPACK));
     const plain = await settled(old(t, it.url, TRAVELS["polling only"]));
     for (const socket of [packed, plain]) await call(socket, "roomwire:join", "p");
     const args = [{ bytes: Buffer.from([1, 2]) }, "é", 1.5];
@@ -132,6 +132,25 @@ describe("Socket.IO 2", WATCHDOG, () => {
       assert.equal((await call(from, "roomwire:emit", "p", "news", ...args)).ok, true);
       assert.deepEqual(await inbox.next(), args);
     }
+  });
+
+  // The parser of Socket.IO 2 sends CONNECT and DISCONNECT as JSON.
+  test("namespaces and disconnects with the msgpack parser", async (t) => {
+    const main = await settled(old(t, it.url, TRAVELS["websocket only"], "/", MSGPACK));
+    const socket = main.io.socket("/admin", { query: "token=a%20b" });
+    await connected(socket);
+    assert.equal((await call(socket, "roomwire:join", "r")).ok, true);
+    socket.close();
+    socket.open();
+    await connected(socket);
+    assert.equal((await call(socket, "roomwire:join", "r")).ok, true);
+    socket.close();
+    const unknown = main.io.socket("/unknown");
+    assert.deepEqual(await once(unknown, "error"), ["Invalid namespace"]);
+    assert.equal((await call(main, "roomwire:join", "r")).ok, true);
+    const both = old(t, it.url, TRAVELS["polling, then upgrade"], "/admin?token=x&parser=msgpack", { parser: parser2 });
+    await settled(both);
+    assert.equal((await call(both, "roomwire:join", "r")).ok, true);
   });
 
   test("sessions are counted by revision, and the log names one client of a burst", async (t) => {
@@ -154,7 +173,8 @@ describe("Socket.IO 2", WATCHDOG, () => {
 });
 
 describe("Socket.IO 2, with compressed websockets", WATCHDOG, () => {
-  const compressing = { ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION: "true" };
+  // One worker encodes an event for all formats.
+  const compressing = { ROOMWIRE_ENGINE__WEBSOCKET_COMPRESSION: "true", ROOMWIRE_SERVER__WORKERS: "1" };
   const it = cluster(ROUTES["through a balancer, upgrades strayed"], { ...OLD, ...compressing });
 
   test("a room of clients with each format receives the same", async (t) => {
@@ -165,7 +185,12 @@ describe("Socket.IO 2, with compressed websockets", WATCHDOG, () => {
       settled(old(t, it.url, websocket, "/", plain)),
       settled(old(t, it.url, upgrading)),
       settled(old(t, it.url, TRAVELS["polling only"])),
-      settled(old(t, it.url, websocket, "/", { parser: parser2, query: { parser: "msgpack" } })),
+      settled(old(t, it.url, websocket, "/", MSGPACK)),
+      // Receives base64.
+      settled(old(t, it.url, TRAVELS["polling only"], "/", MSGPACK)),
+      settled(old(t, it.url, websocket, "/", { ...MSGPACK, ...plain })),
+      settled(client(t, it.url, websocket, "/", { parser, perMessageDeflate: {} })),
+      settled(client(t, it.url, TRAVELS["polling only"], "/", { parser })),
       settled(client(t, it.url, websocket, "/", { perMessageDeflate: {} })),
       settled(client(t, it.url, websocket, "/", plain)),
       settled(client(t, it.url, upgrading, "/", { parser })),
