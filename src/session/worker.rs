@@ -218,7 +218,7 @@ impl Worker {
     }
 
     /// Counts and logs that a session reached a limit, with the address of its client.
-    pub(super) fn limit_reached(&self, id: EngineId, limit: Limit) {
+    pub fn limit_reached(&self, id: EngineId, limit: Limit) {
         let sessions = self.sessions.borrow();
         let address = sessions
             .get(&id)

@@ -65,9 +65,18 @@ pub(super) fn probe(
 
 /// Ends the session because of a frame that is malformed or too large.
 pub(super) fn close_for(error: FrameError, session: &mut Session, ctx: &mut Context<Session>) {
-    if error.close_code() == 1009 {
-        return session.close(CloseReason::MessageTooLarge, ctx);
+    let reason = match error {
+        FrameError::TooLarge { .. } => CloseReason::MessageTooLarge,
+        _ => CloseReason::TransportError,
+    };
+    session.close_with(reason, close_packet(error), ctx);
+}
+
+/// The last packet of a websocket that has sent a frame which is malformed or too large.
+pub(super) fn close_packet(error: FrameError) -> Packet {
+    if let FrameError::TooLarge { .. } = error {
+        let (code, reason) = CloseReason::MessageTooLarge.close_frame();
+        return Packet::close(code, reason);
     }
-    let close = Packet::close(Some(error.close_code()), &error.to_string());
-    session.close_with(CloseReason::TransportError, close, ctx);
+    Packet::close(Some(error.close_code()), &error.to_string())
 }

@@ -14,11 +14,12 @@ use actix::{ActorContext, ActorFuture, Context};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
-use super::frames::{Done, carry, close_for, probe};
+use super::frames::{Done, carry, close_for, close_packet, probe};
 use super::socket::ClientSocket;
+use crate::limits::Limit;
 use crate::outbox::{Packet, Sink};
 use crate::protocol::engine_io::state::CloseReason;
-use crate::protocol::websocket::{DecodeFailure, FrameDecoder, InflateBudget};
+use crate::protocol::websocket::{DecodeFailure, FrameDecoder, FrameError, InflateBudget};
 use crate::session::Session;
 
 /// Maximum number of bytes read at once; one buffer per worker thread.
@@ -186,7 +187,7 @@ impl Websocket {
                 self.unread.extend_from_slice(&bytes[used..]);
                 Ok(())
             }
-            Err(_) if !carries => Err(self.fail_probe(session)),
+            Err(failure) if !carries => Err(self.reject_probe(failure, session)),
             // The session has ended; its last packets are written.
             Err(DecodeFailure::Stopped(Done)) => Ok(()),
             Err(DecodeFailure::Frame(error)) => {
@@ -212,9 +213,20 @@ impl Websocket {
         Err(Done)
     }
 
-    fn fail_probe(&self, session: &mut Session) -> Done {
+    /// The client violated the framing or the probe.
+    fn reject_probe(&self, failure: DecodeFailure<Done>, session: &mut Session) -> Done {
+        let DecodeFailure::Frame(error) = failure else {
+            return self.fail_probe(session, &Packet::close(None, ""));
+        };
+        if let FrameError::TooLarge { .. } = error {
+            session.worker().limit_reached(session.id(), Limit::Payload);
+        }
+        self.fail_probe(session, &close_packet(error))
+    }
+
+    fn fail_probe(&self, session: &mut Session, close: &Packet) -> Done {
         session.upgrade_failed();
-        let _ = self.socket.write_now(Packet::close(None, "").wire());
+        let _ = self.socket.write_now(close.wire());
         self.socket.finish();
         Done
     }
@@ -224,7 +236,7 @@ impl Websocket {
             return Ok(());
         };
         if session.has_ended() || timer.as_mut().poll(cx).is_ready() {
-            return Err(self.fail_probe(session));
+            return Err(self.fail_probe(session, &Packet::close(None, "")));
         }
         Ok(())
     }

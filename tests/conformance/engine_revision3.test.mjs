@@ -395,7 +395,7 @@ describe("payloads of revision 3", WATCHDOG, () => {
   });
 
   test("binary frames without the type of a message end the session", async () => {
-    for (const frame of [Buffer.from([1, 2]), Buffer.from([2]), Buffer.alloc(0), "b2AQI="]) {
+    for (const frame of [Buffer.from([1, 2]), Buffer.from([2]), Buffer.alloc(0), "b2AQI=", "6:4hello"]) {
       const socket = await socket3(calm.node);
       socket.send(frame);
       assert.equal((await socket.end()).code, 1005);
@@ -412,10 +412,16 @@ describe("payloads of revision 3", WATCHDOG, () => {
   });
 
   test("packets of revision 3 end a session of revision 4", async () => {
-    for (const body of ["2:4a", "10:b4AQIDBA==", "7:4hello!"]) {
+    const packets = ["0:", "1:3", "2:4a", "3:4ab", "5:4abcd", "6:4hello", "7:4hello!", "10:b4AQIDBA==", "12:42[\"m\",123]"];
+    for (const body of packets) {
       const session = await Polling.open(calm.node);
-      await session.post(body);
+      assert.equal((await session.post(body)).status, 400, body);
       await session.gone();
+    }
+    for (const text of [...packets, "b4AQI="]) {
+      const socket = await Socket.open(calm.node);
+      socket.send(text);
+      assert.equal((await socket.end()).code, 1005, text);
     }
     const session = await Polling.open(calm.node);
     const posted = await request(address(calm.node, ENGINE, { EIO: "3", transport: "polling", sid: session.sid }), {

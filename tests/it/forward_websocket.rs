@@ -8,7 +8,7 @@ use crate::support::tls::Files;
 use crate::support::websocket::frame;
 use crate::support::{Frame, TestCluster, TestServer, WebsocketClient, filler, within_deadline};
 use roomwire::bus::memory::Faults;
-use roomwire::metrics::labels::LimitRejection;
+use roomwire::metrics::labels::{Disconnect, LimitRejection};
 use roomwire::model::Command;
 
 #[actix_rt::test]
@@ -159,6 +159,18 @@ async fn a_session_and_its_websocket_on_another_node_end_together() {
     websocket.quiet().await;
     drop(websocket);
     owner.sessions(0).await;
+
+    // A packet of revision 3, which is not an ignored packet of revision 4.
+    let mut client = owner.polling().await;
+    client.connect().await;
+    let mut websocket = WebsocketClient::upgraded(&edge.address(), &client.sid).await;
+    websocket.quiet().await;
+    websocket.send("6:4hello").await;
+    let rest = websocket.rest().await;
+    assert!(matches!(rest[..], [] | [Frame::Close(..)]), "{rest:?}");
+    owner.sessions(0).await;
+    let closed = &owner.metrics().disconnects_total;
+    assert_eq!(closed.of(Disconnect::ParseError).get(), 1);
 }
 
 #[actix_rt::test]
@@ -310,6 +322,41 @@ async fn a_client_of_revision_3_that_floods_another_node_with_pings_is_closed() 
         "{last:?}"
     );
     owner.sessions(0).await;
+}
+
+#[actix_rt::test]
+async fn a_probe_with_broken_frames_is_closed_with_a_code_and_the_session_continues() {
+    let cluster = TestCluster::<2>::with(&[("ENGINE__MAX_PAYLOAD", "1KB")]).await;
+    let [owner, edge] = &cluster.nodes;
+    let mut client = owner.polling().await;
+    client.connect().await;
+    let cases = [
+        (frame(0xf1, b"2probe"), 1002, "reserved bits"),
+        (frame(0x80, b"2probe"), 1002, "continuation"),
+        (frame(0x81, b"2\xff"), 1007, "UTF-8"),
+        (frame(0x81, &[b'2'; 1_001]), 1009, "message too large"),
+    ];
+    for node in [owner, edge] {
+        for (frame, expected, sentence) in &cases {
+            let (code, reason) = within_deadline("a probe", async {
+                loop {
+                    // The owner is notified over the bus that the one before has failed.
+                    let mut probe = WebsocketClient::upgrading(&node.address(), &client.sid).await;
+                    probe.send_raw(frame).await;
+                    match &probe.rest().await[..] {
+                        [Frame::Close(Some(code), reason)] => break (*code, reason.clone()),
+                        rest => assert!(matches!(rest, [Frame::Close(None, _)]), "{rest:?}"),
+                    }
+                }
+            })
+            .await;
+            assert_eq!(code, *expected);
+            assert!(reason.contains(sentence), "{reason}");
+        }
+        let rejected = &node.metrics().limit_rejected_total;
+        assert_eq!(rejected.of(LimitRejection::Payload).get(), 1);
+    }
+    client.join("r").await;
 }
 
 #[actix_rt::test]

@@ -167,7 +167,20 @@ async fn a_close_packet_ends_the_pending_poll() {
 #[actix_rt::test]
 async fn malformed_bodies_end_the_session_with_400() {
     let server = TestServer::start().await;
-    for payload in ["abc", "4", "40\u{1e}", "\u{1e}", "b!!!"] {
+    // Those with a colon are packets of revision 3.
+    for payload in [
+        "abc",
+        "4",
+        "40\u{1e}",
+        "\u{1e}",
+        "b!!!",
+        "0:",
+        "12:42[\"x\",1]",
+        "2:40",
+        "3:4ab",
+        "5:4abcd",
+        "6:4hello",
+    ] {
         let mut client = server.polling().await;
         client.connect().await;
         let response = client.post(payload).await;

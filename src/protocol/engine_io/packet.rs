@@ -15,6 +15,12 @@ pub fn has_excess_data(text: &str) -> bool {
     text.len() > 1 + MAX_CONTROL_DATA && text.starts_with(['0', '1', '2', '3', '5', '6'])
 }
 
+/// Whether the text is a packet behind a length, as in polling bodies of revision 3: `6:4hello`.
+pub fn is_framed(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.len() < text.len() && rest.starts_with(':')
+}
+
 /// A text packet of either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
@@ -45,6 +51,9 @@ pub enum PacketError {
     /// In revision 3 (docs/protocol.md#110-revision-3).
     #[error("binary packet that is not a message")]
     NotABinaryMessage,
+    /// It would pass for a packet with the first digit of its length as its type.
+    #[error("packet behind its length, as in polling bodies of revision 3")]
+    Framed,
 }
 
 /// One packet of a polling body.
@@ -70,17 +79,18 @@ pub enum PayloadError {
 }
 
 impl<'a> Packet<'a> {
-    /// Parses one packet. Data after `1`, `5` and `6` is ignored.
+    /// Parses one packet. Data after `1`, `5` and `6` is ignored, unless they begin a length.
     pub fn parse(text: &'a str) -> Result<Self, PacketError> {
         let mut rest = text.chars();
         let kind = rest.next().ok_or(PacketError::Empty)?;
         let data = rest.as_str();
         Ok(match kind {
+            '4' => Self::Message(data),
+            _ if is_framed(text) => return Err(PacketError::Framed),
             '0' => Self::Open(data),
             '1' => Self::Close,
             '2' => Self::Ping(data),
             '3' => Self::Pong(data),
-            '4' => Self::Message(data),
             '5' => Self::Upgrade,
             '6' => Self::Noop,
             other => return Err(PacketError::UnknownType(other)),
@@ -138,6 +148,14 @@ mod tests {
             ("€", PacketError::UnknownType('€')),
             (" 4", PacketError::UnknownType(' ')),
             ("bAQ==", PacketError::UnknownType('b')),
+            // What a client of revision 3 posts.
+            ("0:", PacketError::Framed),
+            ("1:2", PacketError::Framed),
+            ("12:42[\"message\"]", PacketError::Framed),
+            ("2:40", PacketError::Framed),
+            ("3:4ab", PacketError::Framed),
+            ("5:4abcd", PacketError::Framed),
+            ("6:4hello", PacketError::Framed),
         ] {
             assert_eq!(Packet::parse(text), Err(error), "{text}");
         }

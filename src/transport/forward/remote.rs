@@ -22,10 +22,10 @@ use super::remote_session::RemoteSession;
 use super::remote_websockets::DrainSignal;
 use crate::limits::Limit;
 use crate::outbox::Packet;
-use crate::protocol::engine_io::packet::{EXCESS_DATA, has_excess_data};
-use crate::protocol::engine_io::state::CloseReason;
+use crate::protocol::engine_io::packet::{EXCESS_DATA, has_excess_data, is_framed};
 use crate::protocol::websocket::{DecodeFailure, Frame, FrameDecoder, FrameError, InflateBudget};
 use crate::protocol::wire_format::Compression;
+use crate::transport::frames::close_packet;
 use crate::transport::probe::{PROBE_RESPONSE, ProbeStep, probe_step};
 
 /// Maximum time for the last batch of a session that is ended by a drain.
@@ -258,21 +258,13 @@ impl RemoteWebsocket {
         match result {
             Ok(used) => Ok(used),
             Err(DecodeFailure::Stopped(close)) => Err(close),
-            Err(DecodeFailure::Frame(error)) => Err(self.reject(error)),
+            Err(DecodeFailure::Frame(error)) => {
+                if let FrameError::TooLarge { .. } = error {
+                    session.limits.record_rejection(Limit::Payload, None);
+                }
+                Err(Close(close_packet(error)))
+            }
         }
-    }
-
-    fn reject(&self, error: FrameError) -> Close {
-        if error.close_code() == 1009 {
-            self.session.limits.record_rejection(Limit::Payload, None);
-            let (code, reason) = CloseReason::MessageTooLarge.close_frame();
-            return Close(Packet::close(code, reason));
-        }
-        if self.carrying.is_some() {
-            return Close::plain();
-        }
-        let reason = error.to_string();
-        Close(Packet::close(Some(error.close_code()), &reason))
     }
 
     fn close(&mut self, Close(packet): &Close, ctx: &mut HttpContext<Self>) {
@@ -338,7 +330,7 @@ fn forward(
             return Err(Close(Packet::close(Some(1002), EXCESS_DATA)));
         }
         // They have no effect at the owner.
-        Frame::Text(text) if text.starts_with(['0', '5', '6']) => {}
+        Frame::Text(text) if text.starts_with(['0', '5', '6']) && !is_framed(text) => {}
         Frame::Text(text) => {
             session.notify(Kind::Text, Bytes::copy_from_slice(text.as_bytes()));
         }
