@@ -51,6 +51,8 @@ pub struct MissedReader {
     interests: Option<Interests>,
     epoch: Option<Epoch>,
     limits: MissedLimits,
+    /// Up to this number the client has received everything: of logs that are added, too, nothing before is read.
+    offset: u64,
 }
 
 /// The rooms of a session, each with the number after which the session receives its events.
@@ -92,6 +94,7 @@ impl MissedReader {
             interests: None,
             epoch,
             limits,
+            offset: 0,
         }
     }
 
@@ -112,7 +115,13 @@ impl MissedReader {
             interests: Some(interests),
             epoch,
             limits,
+            offset: 0,
         }
+    }
+
+    /// The client has received everything up to this number.
+    pub fn after_offset(self, offset: u64) -> Self {
+        Self { offset, ..self }
     }
 
     /// The epoch of the logs.
@@ -122,6 +131,7 @@ impl MissedReader {
 
     /// Reads another log, after a number.
     pub fn add(&mut self, log: LogName, after: u64) {
+        let after = after.max(self.offset);
         match &mut self.interests {
             Some(interests) => interests.add(log, after),
             None => self.logs.push((log, after)),

@@ -310,3 +310,36 @@ async fn many_thousands_of_recoveries_leave_nothing_behind() {
     assert_eq!((sizes.tracked, sizes.by_pid), (0, 0));
     assert_eq!((sizes.sockets, sizes.rooms), (0, 0));
 }
+
+/// The record of a session lacks the rooms that its node could not save. The socket that continues it joins them anew.
+#[actix_rt::test]
+async fn what_a_client_has_received_of_a_room_is_not_read_again_with_the_room() {
+    tokio::time::pause();
+    let node = node();
+    node.emit();
+    let open = async |resume| {
+        let request = RecoveryRequest {
+            tracking: Tracking::Appended,
+            resume,
+        };
+        let socket = NewSocket {
+            namespace: Namespace::main(),
+            user: None,
+            user_rooms: None,
+            id: SocketId::random(node.node, WorkerIndex::default(), &OsRandom),
+        };
+        node.recovery.open(request, socket).await
+    };
+    let opened = open(None).await;
+    node.emit();
+    let room = LogName::of_room(Namespace::main(), Room::from("room0"));
+    let tails = node.logs.tails(std::slice::from_ref(&room)).await.unwrap();
+    let (epoch, n) = (tails.epoch.unwrap(), tails.tails[0]);
+    let offset = Some(Ok(Position { epoch, n }));
+    let pid = opened.pid;
+    let mut missed = open(Some(Resume { pid, offset })).await.missed.unwrap();
+    assert!(missed.events.is_empty());
+    missed.reader.add(room, missed.until);
+    let (events, _until) = missed.reader.read(node.recovery.logs()).await.unwrap();
+    assert!(events.is_empty(), "{events:?}");
+}
