@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::known::{Inserted, RevocationSet};
 use super::order::Order;
 use super::revocation::{Revocation, Subject, seconds};
-use crate::config::IdentityConfig;
+use crate::config::{IdentityConfig, MAX_LEEWAY};
 use crate::health::{Health, RevocationState};
 use crate::logging::Burst;
 use crate::metrics::Metrics;
@@ -37,6 +37,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const ANNOUNCED_TOGETHER: usize = 200;
 /// Interval at which revocations that have ended are removed.
 const PRUNING: Duration = Duration::from_secs(60);
+
+/// How long a revocation is enforced after its end, in seconds: so long an expired token may be accepted, because clocks
+/// may differ.
+const TOLERATED: u64 = MAX_LEEWAY.as_secs();
 
 /// Announces a body under a topic on every node, this one included.
 pub type Announce = Box<dyn Fn(&'static str, Bytes) + Send + Sync>;
@@ -65,6 +69,11 @@ pub struct RevocationParts {
     pub announce: Announce,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+}
+
+/// Revocations that ended by this time are no longer enforced, in Unix seconds.
+fn end_of_enforcement() -> u64 {
+    seconds(SystemTime::now()).saturating_sub(TOLERATED)
 }
 
 /// The revocations of the cluster.
@@ -205,12 +214,14 @@ impl Revocations {
     pub async fn load(&self) -> Result<(), StoreError> {
         let store = &self.parts.store;
         let (mut loaded, mut ended) = (RevocationSet::new(usize::MAX), Vec::new());
-        let now = seconds(SystemTime::now());
+        let ended_at = end_of_enforcement();
         for (field, _) in store.hash_scan(&self.key).await? {
             match Revocation::decode(&field) {
-                Some(revocation) if revocation.until > now => {
+                Some(revocation) if revocation.until > ended_at => {
                     loaded.insert(&revocation);
                 }
+                // The clock of this node may be ahead of that of another one, which may still need it.
+                Some(revocation) if revocation.until > ended_at.saturating_sub(TOLERATED) => {}
                 Some(_) => ended.push(field),
                 None => debug!("stored revocation of an unknown kind ignored"),
             }
@@ -265,7 +276,7 @@ impl Revocations {
 
     fn prune(&self) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.prune(seconds(SystemTime::now()));
+        known.prune(end_of_enforcement());
         self.count(&known);
     }
 
@@ -317,5 +328,62 @@ fn socket_of(revocation: &Revocation) -> Option<SocketId> {
     match &revocation.subject {
         Subject::Session(session) => SocketId::parse(session),
         Subject::Token(_) | Subject::User { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::health::BusState;
+    use crate::store::MemoryStore;
+
+    fn service(store: &MemoryStore) -> Revocations {
+        let parts = RevocationParts {
+            store: Arc::new(store.clone()),
+            prefix: "p".to_owned(),
+            announce: Box::new(|_topic, _body| {}),
+            metrics: Arc::default(),
+            health: Arc::new(Health::new(BusState::Up, false)),
+        };
+        Revocations::new(&Config::default().identity, parts)
+    }
+
+    /// A token and the encoded revocation of it, which ended so many seconds ago.
+    fn ended(token: &str, ago: u64) -> (Identity, String) {
+        let identity = Identity {
+            token: Some(token.into()),
+            ..Identity::default()
+        };
+        let until = seconds(SystemTime::now()) - ago;
+        (identity, format!("t:{until}:{token}"))
+    }
+
+    /// With `auth.leeway`, a token is accepted after it has expired, when its revocation has ended.
+    #[actix_rt::test]
+    async fn expired_tokens_stay_revoked_while_they_may_be_accepted() {
+        let (recent, old) = (ended("recent", 200), ended("old", 400));
+        let service = service(&MemoryStore::default());
+        service.receive(json!([recent.1, old.1]).to_string().as_bytes());
+        service.prune();
+        assert!(service.covers(&recent.0) && !service.covers(&old.0));
+    }
+
+    #[actix_rt::test]
+    async fn a_node_whose_clock_is_ahead_removes_nothing_that_others_need() {
+        let all = [ended("recent", 200), ended("old", 400), ended("gone", 700)];
+        let store = MemoryStore::default();
+        let fields = all.iter().map(|(_, field)| (field.clone(), Bytes::new()));
+        store
+            .hash_set("p:revocations", fields.collect())
+            .await
+            .unwrap();
+        let service = service(&store);
+        service.load().await.unwrap();
+        assert!(service.covers(&all[0].0) && !service.covers(&all[1].0));
+        let left = store.hash_scan("p:revocations").await.unwrap();
+        let mut left: Vec<String> = left.into_iter().map(|(field, _)| field).collect();
+        left.sort();
+        assert_eq!(left, [all[1].1.clone(), all[0].1.clone()]);
     }
 }

@@ -59,7 +59,7 @@ pub use tables::{
     ApiConfig, ApiKey, AppConfig, AppKind, AuditedVerbs, AuthConfig, AuthKeyEntry, BusConfig,
     Config, CorsConfig, DrainConfig, DrainRate, EngineConfig, EventRateEntry, HistoryConfig,
     HistoryEntry, HookRoute, HookStatusCode, HttpTimeouts, IdentityConfig, LimitsConfig, LogConfig,
-    LogFormat, NodeAdapter, NoticeKind, NoticesConfig, OpenWebuiConfig, PresenceConfig,
+    LogFormat, MAX_LEEWAY, NodeAdapter, NoticeKind, NoticesConfig, OpenWebuiConfig, PresenceConfig,
     PresenceRoomEntry, PublicProbes, RateSubject, RecoveryConfig, RecoveryMode, RelayConfig,
     RoomChannels, RoomRule, SentinelConfig, ServerConfig, SessionsPerUser, SocketConfig, StaticKey,
     StreamConfig, Transports, UpstreamConfig, UpstreamConnect, WebhookAppConfig, WebhookConfig,

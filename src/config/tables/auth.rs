@@ -19,7 +19,8 @@ use crate::token::{Algorithm, SigningKey, VerifyingKey};
 const MIN_REFRESH: Duration = Duration::from_secs(10);
 /// A client waits for the fetch of a key no longer than this.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_LEEWAY: Duration = Duration::from_secs(300);
+/// The greatest `auth.leeway`.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 /// The largest token that is read, and the least limit.
 const TOKEN_SIZES: std::ops::RangeInclusive<usize> = 256..=64 << 10;
 

@@ -31,7 +31,7 @@ mod webhook;
 pub(in crate::config) use api::ApiKeyEntry;
 pub use api::{ApiConfig, ApiKey, AuditedVerbs};
 pub use app::{AppConfig, AppKind};
-pub use auth::{AuthConfig, AuthKeyEntry, StaticKey, jwks_tls};
+pub use auth::{AuthConfig, AuthKeyEntry, MAX_LEEWAY, StaticKey, jwks_tls};
 pub(in crate::config) use bus::JsonSourceEntry;
 pub use bus::{BusConfig, NodeAdapter, RoomChannels, SentinelConfig};
 pub use cors::CorsConfig;
