@@ -128,6 +128,9 @@ impl From<DecodeError> for dialect::DecodeError {
 
 impl From<Unsupported> for EncodeError {
     fn from(error: Unsupported) -> Self {
-        Self::Unsupported(Box::new(error))
+        match error {
+            Unsupported::TooManyMoves { .. } => Self::TooLong(Box::new(error)),
+            _ => Self::Unsupported(Box::new(error)),
+        }
     }
 }

@@ -11,6 +11,10 @@ use crate::model::{
     AckReply, AckToken, Command, Emit, Namespace, Payload, ReplyTo, Room, Selector,
 };
 
+/// Maximum of bytes of the messages that move sockets for one command. A command of some kilobytes that lists sockets and
+/// rooms would otherwise become millions of messages.
+const MOST_BYTES: usize = 16 << 20;
+
 /// The dialect cannot express this.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
@@ -27,6 +31,9 @@ pub enum Unsupported {
     ForeignRecipient,
     #[error("the event has no name")]
     NoName,
+    /// There is a message for each socket and room.
+    #[error("moving {sockets} sockets by {rooms} rooms takes more than {MOST_BYTES} bytes")]
+    TooManyMoves { sockets: usize, rooms: usize },
 }
 
 impl PythonCodec {
@@ -122,15 +129,22 @@ impl PythonCodec {
         selector: &Selector,
         rooms: &[Room],
     ) -> Result<Vec<Bytes>, Unsupported> {
-        let mut messages = Vec::new();
-        for sid in sockets_only(selector)? {
+        let sockets = sockets_only(selector)?;
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for sid in sockets {
             for room in rooms {
                 let body = format!(
                     ",\"sid\":{},\"room\":{}",
                     json_string(sid),
                     json_string(room)
                 );
-                messages.push(self.message(method, &selector.namespace, &body));
+                let message = self.message(method, &selector.namespace, &body);
+                bytes += message.len();
+                if bytes > MOST_BYTES {
+                    let (sockets, rooms) = (sockets.len(), rooms.len());
+                    return Err(Unsupported::TooManyMoves { sockets, rooms });
+                }
+                messages.push(message);
             }
         }
         Ok(messages)

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::cluster::dialect;
 use crate::model::{AckToken, Emit, Namespace, Payload, ReplyTo, Room, Selector};
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/python-bus.json");
@@ -379,6 +380,29 @@ fn the_dialect_owns_the_channels_of_rooms() {
     ] {
         assert_eq!(channels.contains(channel), ours, "{channel}");
     }
+}
+
+/// A message of some kilobytes that lists sockets and rooms must not become gigabytes.
+#[test]
+fn moves_of_many_sockets_by_many_rooms_are_rejected_as_too_long() {
+    let join = |sockets: usize, rooms: usize| {
+        let sids = (0..sockets).map(|number| Room::from(format!("A{number:019}")));
+        let selector = Selector {
+            rooms: sids.collect(),
+            ..Selector::everybody(Namespace::main())
+        };
+        let rooms = (0..rooms).map(|number| Room::from(number.to_string()));
+        codec().encode(&Command::Join {
+            selector,
+            rooms: rooms.collect(),
+        })
+    };
+    assert_eq!(join(100, 100).unwrap().len(), 10_000);
+    let error = dialect::EncodeError::from(join(1_000, 1_000).unwrap_err());
+    assert!(
+        matches!(error, dialect::EncodeError::TooLong(_)),
+        "{error:?}"
+    );
 }
 
 /// A JSON tree is built only to find placeholders, and its depth is bounded. Deeper JSON is rejected, which the bridge
