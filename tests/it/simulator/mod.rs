@@ -128,7 +128,7 @@ fn every_seed_satisfies_the_oracles() {
 }
 
 /// Seeds that once failed without foreign servers, each with what went wrong.
-const FAILED_ONCE: [(u64, &str); 3] = [
+const FAILED_ONCE: [(u64, &str); 4] = [
     (
         0x367d_32f7_a170_c5c3,
         "the answer to a query waits behind a logged event of a node that stalls",
@@ -140,6 +140,10 @@ const FAILED_ONCE: [(u64, &str); 3] = [
     (
         0xd4f0_91d2_d034_893b,
         "a session leaves a room while it catches up, and loses its connection",
+    ),
+    (
+        0x64ac_b689_d96c_abae,
+        "a session continues whose rooms are not in its record, because the store was out of reach",
     ),
 ];
 
