@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::{Context, Handler};
 
+use super::dialect::DecodeError;
 use super::local_query::query_node;
 use super::node::Bridge;
 use super::publish::Publisher;
@@ -13,7 +14,9 @@ use super::receive::{ForBridge, Receiver};
 use super::subscriptions::RoomSubscriptions;
 use super::translation::Translator;
 use crate::broker::messages::{Dispatch, PublishReply, ReachReport, ReachedSockets};
+use crate::bus::link::Channel;
 use crate::clock;
+use crate::metrics::labels::BusDrop;
 use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unfit, Workers};
 
 /// Time for which acks are awaited for a member that names none.
@@ -109,6 +112,19 @@ impl Receiver {
         actix_rt::spawn(async move {
             publisher.publish_foreign_answer(&reply_to, answer.await);
         });
+    }
+
+    /// Answers an event for servers that cannot be decoded.
+    pub(super) fn answer_unread_event(
+        &self,
+        channel: &Channel,
+        reply_to: &ReplyTo,
+        unfit: Unfit,
+        publisher: &Publisher,
+    ) {
+        let (reason, cause) = (BusDrop::Unreadable, Box::new(unfit));
+        self.report_undecoded(channel, &DecodeError { reason, cause });
+        publisher.publish_server_event_answer(reply_to, NO_ANSWER);
     }
 
     /// Hands an event for servers to its handler, and publishes the answer if one is expected.

@@ -104,7 +104,10 @@ impl Receiver {
             Ok(Inbound::ForeignQuery { reply_to, query }) => {
                 self.run_foreign_query(reply_to, query, publisher);
             }
-            Ok(Inbound::QueryOfNode { reply_to }) => publisher.publish_no_sockets(&reply_to),
+            Ok(Inbound::FetchOfNobody { reply_to }) => publisher.publish_no_sockets(&reply_to),
+            Ok(Inbound::UnreadServerEvent { reply_to, unfit }) => {
+                self.answer_unread_event(channel, &reply_to, unfit, publisher);
+            }
             Ok(Inbound::ServerSockets { id, sockets }) => self.server_answered(id, sockets),
             Ok(Inbound::ForeignChange { command, reply_to }) => {
                 self.dispatch(command, rooms, publisher);
@@ -347,7 +350,7 @@ impl Receiver {
         self.pending_dispatches.send(&self.directory);
     }
 
-    fn report_undecoded(&self, channel: &Channel, error: &DecodeError) {
+    pub(super) fn report_undecoded(&self, channel: &Channel, error: &DecodeError) {
         self.count_dropped(error.reason);
         static BURSTS: [Burst; BusDrop::VALUES.len()] =
             [const { Burst::new() }; BusDrop::VALUES.len()];

@@ -20,6 +20,12 @@ pub enum Unfit {
     TooManyAttachments(usize),
     #[error("JSON nested deeper than {0} (socket.max_depth)")]
     TooDeep(usize),
+    #[error("JSON of more than {0} bytes")]
+    TooLarge(usize),
+    #[error("event without a name")]
+    NoName,
+    #[error("a placeholder has no attachment")]
+    Placeholder,
 }
 
 impl Payload {

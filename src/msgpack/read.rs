@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::model::Attachments;
 use crate::model::fitness::MAX_ATTACHMENTS;
+use crate::model::{Attachments, Unfit};
 
 /// Maximum depth of arrays and maps. Those deeper than `socket.max_depth` are rejected with an ack; this limit is for the
 /// memory of the decoder.
@@ -34,6 +34,18 @@ pub enum ValueError {
     TooManyAttachments,
     #[error("JSON of more than {0} bytes")]
     TooLarge(usize),
+}
+
+impl ValueError {
+    /// Why the bytes are a value, but not one for clients; `None` if they are not well-formed.
+    pub fn unfit(self) -> Option<Unfit> {
+        match self {
+            Self::TooDeep => Some(Unfit::TooDeep(MAX_DEPTH)),
+            Self::TooManyAttachments => Some(Unfit::TooManyAttachments(MAX_ATTACHMENTS + 1)),
+            Self::TooLarge(limit) => Some(Unfit::TooLarge(limit)),
+            _ => None,
+        }
+    }
 }
 
 /// Reads msgpack from a message.

@@ -125,7 +125,7 @@ pub enum Inbound {
         timeout: Option<Duration>,
     },
     /// Such an emit that reaches no socket of this node: another node of the cluster also published it in the first
-    /// dialect, or it cannot be sent to clients.
+    /// dialect, it selects no socket, or it cannot be sent to clients.
     UnreachedEmit {
         token: AckToken,
         unfit: Option<Unfit>,
@@ -140,10 +140,15 @@ pub enum Inbound {
         reply_to: ReplyTo,
         query: Query,
     },
-    /// A query of another node of the cluster, which it also published in the first dialect. The bus counts this node
-    /// among the receivers, so it must respond, without sockets.
-    QueryOfNode {
+    /// A query that this node must respond to without sockets, because it is counted among the receivers: another node of
+    /// the cluster also published it in the first dialect, or it selects no socket.
+    FetchOfNobody {
         reply_to: ReplyTo,
+    },
+    /// An event for servers that cannot be decoded, to which a foreign member expects an answer.
+    UnreadServerEvent {
+        reply_to: ReplyTo,
+        unfit: Unfit,
     },
     /// The response of a foreign member to a query of this node.
     ServerSockets {

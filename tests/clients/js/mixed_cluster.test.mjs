@@ -119,6 +119,24 @@ describe("one cluster of three kinds of servers", WATCHDOG, () => {
     }
   });
 
+  test("a query of a node lists the sockets of servers in Node, and misses none", async (t) => {
+    const guests = await it.guests(t);
+    const [first, second, , third, fourth] = guests;
+    for (const guest of [first, third, fourth]) await guest.join("queried");
+    await it.allReach([first, third, fourth], "/", ["queried"]);
+    const ids = (list) => list.map(({ id }) => id).sort();
+    for (const member of [it.roomwire, it.roomwire2]) {
+      // The translating node receives the requests by a pattern too, which PUBLISH counts and PUBSUB NUMSUB does not.
+      for (const [target, expected] of [[{ everybody: true }, [first, second, third, fourth]], [{ rooms: ["queried"] }, [first, third, fourth]]]) {
+        const { sockets, total, missing } = await member.api("sockets", target);
+        assert.deepEqual(sockets.map(({ socket }) => socket).sort(), ids(expected), member.name);
+        assert.deepEqual([total, missing], [expected.length, []], member.name);
+      }
+      const { rooms, missing } = await member.api("rooms", { prefix: "queried" });
+      assert.deepEqual([rooms, missing], [[{ room: "queried", sockets: 3 }], []], member.name);
+    }
+  });
+
   test("sockets join and leave rooms, and rooms are closed, from afar", async (t) => {
     const guests = await it.guests(t);
     for (const source of it.kinds) {

@@ -233,6 +233,42 @@ export function operations(it) {
     }
   });
 
+  test("rooms that are none: nobody is meant, and no server waits for it", async (t) => {
+    const sockets = await clients(t, it);
+    for (const { io } of it.servers) {
+      for (const none of [undefined, null, true, {}]) {
+        assert.deepEqual(await io.timeout(4000).to(none).emitWithAck("ask", "word"), []);
+        assert.deepEqual(await io.in(none).fetchSockets(), []);
+        assert.equal((await io.except(none).fetchSockets()).length, 4);
+        io.in(none).disconnectSockets();
+        io.to(none).emit("news", "nobody");
+        io.to([none, sockets[3].id]).emit("news", "one");
+        io.except(none).emit("news", "all");
+        for (const socket of sockets.slice(0, 3)) assert.deepEqual(await socket.inbox.next(), ["all"]);
+        assert.deepEqual(sorted((await sockets[3].inbox.take(2)).flat()), ["all", "one"]);
+      }
+    }
+  });
+
+  test("events that clients cannot receive: no server waits for their acks", async (t) => {
+    const sockets = await clients(t, it);
+    let deep = Buffer.from("b");
+    for (let depth = 0; depth < 1200; depth += 1) deep = [deep];
+    const many = Array.from({ length: 11 }, () => Buffer.from("b"));
+    for (const event of [["ask", ...many], ["ask", deep], [undefined, 1], [null, Buffer.from("b")], [{}]]) {
+      for (const { io } of it.servers) {
+        const acks = io.timeout(4000).to(sockets[2].id).emitWithAck(...event);
+        // The streams adapter does not encode values of this depth.
+        assert.deepEqual(await acks.catch((error) => (/Too deep objects/.test(error.message) ? [] : assert.fail(error))), []);
+      }
+    }
+    it.servers[1].io.once("question", (...args) => args.pop()("of a server"));
+    const answers = await within("answers", it.servers[0].io.serverSideEmitWithAck("question", ...many));
+    assert.deepEqual(answers.map(String).sort(), ["null", "null", "of a server"]);
+    const all = await it.servers[0].io.timeout(4000).emitWithAck("ask", "alive");
+    assert.equal(all.length, 4);
+  });
+
   test("servers in a namespace in which nodes have no socket do not wait for them", async (t) => {
     const sockets = await Promise.all(it.servers.map(({ url }) => connected(client(t, url, WEBSOCKET, "/custom"))));
     for (const socket of sockets) socket.on("ask", (respond) => respond("here"));

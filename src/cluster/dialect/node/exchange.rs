@@ -93,20 +93,26 @@ impl ClusterExchange {
             MessageBody::Emit {
                 request: Some(request),
                 ..
-            } if node == self.members.node => Inbound::Own {
-                gather: call_of(&request),
-            },
+            }
+            | MessageBody::EmitToNobody { request, .. }
+                if node == self.members.node =>
+            {
+                Inbound::Own {
+                    gather: call_of(&request),
+                }
+            }
             MessageBody::Emit {
                 request: Some(request),
                 ..
-            } => Inbound::UnreachedEmit {
+            }
+            | MessageBody::EmitToNobody { request, .. } => Inbound::UnreachedEmit {
                 token: token(requester(request)),
                 unfit: None,
             },
             MessageBody::Fetch { request, .. } if node == self.members.node => Inbound::Own {
                 gather: call_of(&request),
             },
-            MessageBody::Fetch { request, .. } => Inbound::QueryOfNode {
+            MessageBody::Fetch { request, .. } => Inbound::FetchOfNobody {
                 reply_to: requester(request),
             },
             _ => Inbound::Own { gather: None },
@@ -234,7 +240,18 @@ fn message_of_server(
             timeout,
         },
         MessageBody::Emit { emit, .. } => Inbound::Command(Command::Emit(emit)),
+        MessageBody::EmitToNobody { request, unfit } => Inbound::UnreachedEmit {
+            token: token(requester(request)),
+            unfit,
+        },
         MessageBody::Change(command) => Inbound::Command(command),
+        MessageBody::FetchOfNobody { request } => Inbound::FetchOfNobody {
+            reply_to: requester(request),
+        },
+        MessageBody::UnreadServerEvent { request, unfit } => Inbound::UnreadServerEvent {
+            reply_to: requester(request),
+            unfit,
+        },
         MessageBody::Fetch { selector, request } => Inbound::ForeignQuery {
             reply_to: requester(request),
             query: Query::Details {

@@ -5,6 +5,7 @@ mod members;
 mod message;
 pub mod pubsub;
 mod requester;
+mod selection;
 mod server_sockets;
 pub mod sharded;
 mod socket_details;
@@ -22,7 +23,10 @@ const MAX_ID: usize = 256;
 impl From<MalformedClusterMessage> for DecodeError {
     fn from(malformed: MalformedClusterMessage) -> Self {
         Self {
-            reason: BusDrop::Unreadable,
+            reason: match malformed.unfit() {
+                Some(_) => BusDrop::Unfit,
+                None => BusDrop::Unreadable,
+            },
             cause: Box::new(malformed),
         }
     }

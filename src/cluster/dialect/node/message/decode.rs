@@ -8,20 +8,19 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use smallvec::SmallVec;
 
 use super::super::MAX_ID;
+use super::super::selection::{RoomList, selected};
 use super::super::server_sockets::reported;
+use super::head::RequestHead;
 use super::{ClusterMessage, MalformedClusterMessage, MessageBody, kind};
 use crate::model::placeholder::{Judged, judge};
-use crate::model::{Attachments, Command, Emit, Namespace, Payload, Room, Selector};
+use crate::model::{Attachments, Command, Emit, Namespace, Payload, Selector};
 use crate::msgpack::Reader;
 
 /// The types of packets with events.
 const EVENT: u64 = 2;
 const BINARY_EVENT: u64 = 5;
-
-type Rooms = SmallVec<[Room; 1]>;
 
 #[derive(Deserialize)]
 struct MessageEnvelope<'a> {
@@ -40,7 +39,7 @@ struct DataFields<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     packet: Option<&'a RawValue>,
     #[serde(default)]
-    opts: Options,
+    opts: Value,
     #[serde(rename = "requestId")]
     request: Option<String>,
     #[serde(default)]
@@ -51,16 +50,6 @@ struct DataFields<'a> {
     clients: Option<u64>,
     #[serde(borrow)]
     sockets: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-struct Options {
-    #[serde(default)]
-    rooms: Value,
-    #[serde(default)]
-    except: Value,
-    #[serde(default)]
-    flags: Value,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +77,10 @@ pub(in super::super) fn decode(
     message: &Bytes,
     limit: usize,
 ) -> Result<ClusterMessage, MalformedClusterMessage> {
-    let content = MessageContent::read(message, limit)?;
+    let content = match MessageContent::read(message, limit) {
+        Ok(content) => content,
+        Err(error) => return unread(message, error),
+    };
     let envelope: MessageEnvelope<'_> = serde_json::from_slice(&content.json)?;
     if envelope.uid.len() > MAX_ID {
         return Err(MalformedClusterMessage::Field("uid"));
@@ -107,6 +99,30 @@ pub(in super::super) fn decode(
     Ok(ClusterMessage {
         uid: envelope.uid.into_owned(),
         namespace: envelope.nsp.into_owned(),
+        body,
+    })
+}
+
+/// A message whose values clients cannot receive. If it is a request, its sender awaits a response.
+fn unread(
+    message: &Bytes,
+    error: MalformedClusterMessage,
+) -> Result<ClusterMessage, MalformedClusterMessage> {
+    let (Some(unfit), Some(head)) = (error.unfit(), RequestHead::read(message)) else {
+        return Err(error);
+    };
+    let request = head.request;
+    let body = match head.kind {
+        kind::BROADCAST => MessageBody::EmitToNobody {
+            request,
+            unfit: Some(unfit),
+        },
+        kind::SERVER_EVENT => MessageBody::UnreadServerEvent { request, unfit },
+        _ => return Err(error),
+    };
+    Ok(ClusterMessage {
+        uid: head.uid,
+        namespace: head.namespace,
         body,
     })
 }
@@ -130,10 +146,8 @@ fn body(
         return Ok(MessageBody::Ignored);
     }
     let fields: DataFields<'_> = serde_json::from_slice(&content.json)?;
-    let selector = || fields.opts.selector(namespace);
     let request = || {
-        let request = fields.request.clone();
-        let request = request.filter(|id| id.len() <= MAX_ID);
+        let request = fields.request()?;
         request.ok_or(MalformedClusterMessage::Field("requestId"))
     };
     let packet = || {
@@ -142,18 +156,18 @@ fn body(
             .ok_or(MalformedClusterMessage::Field("packet"))
     };
     Ok(match kind {
-        kind::BROADCAST => content.emit(packet()?.get(), &fields, selector()?)?,
-        kind::JOIN | kind::LEAVE => {
-            MessageBody::Change(room_change(kind, selector()?, &fields.rooms)?)
+        kind::BROADCAST => content.emit(packet()?.get(), &fields, namespace)?,
+        kind::JOIN | kind::LEAVE | kind::DISCONNECT => {
+            let change = fields.change(kind, namespace)?;
+            change.map_or(MessageBody::Ignored, MessageBody::Change)
         }
-        kind::DISCONNECT => MessageBody::Change(Command::Disconnect {
-            selector: selector()?,
-            close: fields.close,
-        }),
-        kind::FETCH => MessageBody::Fetch {
-            selector: selector()?,
-            request: request()?,
-        },
+        kind::FETCH => {
+            let request = request()?;
+            match fields.selector(namespace)? {
+                Some(selector) => MessageBody::Fetch { selector, request },
+                None => MessageBody::FetchOfNobody { request },
+            }
+        }
         kind::SOCKETS => match fields.sockets {
             Some(list) => MessageBody::Sockets {
                 request: request()?,
@@ -161,10 +175,17 @@ fn body(
             },
             None => MessageBody::Ignored,
         },
-        kind::SERVER_EVENT => MessageBody::ServerEvent {
-            payload: content.event(packet()?.get())?,
-            request: fields.request.clone(),
-        },
+        kind::SERVER_EVENT => {
+            let request = fields.request()?;
+            match (content.event(packet()?.get()), request) {
+                (Ok(payload), request) => MessageBody::ServerEvent { payload, request },
+                (Err(error), Some(request)) => {
+                    let unfit = error.unfit().ok_or(error)?;
+                    MessageBody::UnreadServerEvent { request, unfit }
+                }
+                (Err(error), None) => return Err(error),
+            }
+        }
         kind::COUNT => MessageBody::Count {
             request: request()?,
             sockets: fields
@@ -179,20 +200,43 @@ fn body(
     })
 }
 
-/// A join or leave of at least one room.
-fn room_change(
-    kind: u64,
-    selector: Selector,
-    named: &Value,
-) -> Result<Command, MalformedClusterMessage> {
-    let rooms = rooms(named).filter(|rooms| !rooms.is_empty());
-    let rooms = rooms
-        .ok_or(MalformedClusterMessage::Field("rooms"))?
-        .into_vec();
-    Ok(match kind {
-        kind::JOIN => Command::Join { selector, rooms },
-        _ => Command::Leave { selector, rooms },
-    })
+impl DataFields<'_> {
+    fn request(&self) -> Result<Option<String>, MalformedClusterMessage> {
+        match &self.request {
+            Some(id) if id.len() > MAX_ID => Err(MalformedClusterMessage::Field("requestId")),
+            request => Ok(request.clone()),
+        }
+    }
+
+    /// The selected sockets; `None` if no socket can be among them. Without options, a message would concern all sockets.
+    fn selector(&self, namespace: &Namespace) -> Result<Option<Selector>, MalformedClusterMessage> {
+        if !self.opts.is_object() {
+            return Err(MalformedClusterMessage::Field("opts"));
+        }
+        selected(namespace, &self.opts).map_err(MalformedClusterMessage::Field)
+    }
+
+    /// A change of rooms or a disconnect; `None` if it concerns no socket or room.
+    fn change(
+        &self,
+        kind: u64,
+        namespace: &Namespace,
+    ) -> Result<Option<Command>, MalformedClusterMessage> {
+        let Some(selector) = self.selector(namespace)? else {
+            return Ok(None);
+        };
+        if kind == kind::DISCONNECT {
+            let close = self.close;
+            return Ok(Some(Command::Disconnect { selector, close }));
+        }
+        let list = RoomList::read(&self.rooms).filter(|_| self.rooms.is_array());
+        let rooms = list.ok_or(MalformedClusterMessage::Field("rooms"))?.names;
+        let rooms = rooms.into_vec();
+        Ok((!rooms.is_empty()).then_some(match kind {
+            kind::JOIN => Command::Join { selector, rooms },
+            _ => Command::Leave { selector, rooms },
+        }))
+    }
 }
 
 impl MessageContent {
@@ -219,22 +263,41 @@ impl MessageContent {
         &self,
         packet: &str,
         fields: &DataFields<'_>,
-        to: Selector,
+        namespace: &Namespace,
     ) -> Result<MessageBody, MalformedClusterMessage> {
         let packet: Packet<'_> = serde_json::from_str(packet)?;
         if !matches!(packet.kind, EVENT | BINARY_EVENT) {
             return Err(MalformedClusterMessage::Field("type"));
         }
-        let flags = &fields.opts.flags;
+        let (request, to) = (fields.request()?, fields.selector(namespace)?);
+        let to_nobody = |unfit| match &request {
+            Some(request) => MessageBody::EmitToNobody {
+                request: request.clone(),
+                unfit,
+            },
+            None => MessageBody::Ignored,
+        };
+        let payload = match self.event(packet.data.get()) {
+            Ok(payload) => payload,
+            // The sender awaits a response to what other servers accept.
+            Err(error) if request.is_some() => {
+                return Ok(to_nobody(Some(error.unfit().ok_or(error)?)));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(to) = to else {
+            return Ok(to_nobody(None));
+        };
+        let flags = &fields.opts["flags"];
         Ok(MessageBody::Emit {
             emit: Emit {
                 to,
-                payload: self.event(packet.data.get())?,
+                payload,
                 volatile: flags["volatile"].as_bool().unwrap_or(false),
                 ack: None,
                 conflate: None,
             },
-            request: fields.request.clone(),
+            request,
             timeout: flags["timeout"].as_u64().map(Duration::from_millis),
         })
     }
@@ -248,7 +311,7 @@ impl MessageContent {
         let has_name = is_list && payload.event_name().is_some();
         has_name
             .then_some(payload)
-            .ok_or(MalformedClusterMessage::Field("data"))
+            .ok_or(MalformedClusterMessage::NoName)
     }
 
     /// The payload of an ack. Servers send its first argument alone, and nothing if there is none.
@@ -271,32 +334,5 @@ impl MessageContent {
             Judged::OutOfRange => return Err(MalformedClusterMessage::Placeholder),
         };
         Ok(Payload::text(json).with_attachments(self.attachments.clone()))
-    }
-}
-
-impl Options {
-    fn selector(&self, namespace: &Namespace) -> Result<Selector, MalformedClusterMessage> {
-        Ok(Selector {
-            namespace: namespace.clone(),
-            rooms: rooms(&self.rooms).ok_or(MalformedClusterMessage::Field("opts.rooms"))?,
-            except: rooms(&self.except).ok_or(MalformedClusterMessage::Field("opts.except"))?,
-        })
-    }
-}
-
-/// A list of rooms, whose names may be numbers.
-fn rooms(value: &Value) -> Option<Rooms> {
-    match value {
-        Value::Null => Some(Rooms::new()),
-        Value::Array(rooms) => rooms.iter().map(room).collect(),
-        _ => None,
-    }
-}
-
-fn room(value: &Value) -> Option<Room> {
-    match value {
-        Value::String(name) => Some(Room::from(name.as_str())),
-        Value::Number(number) => Some(Room::from(number.to_string())),
-        _ => None,
     }
 }

@@ -3,6 +3,7 @@
 
 mod decode;
 mod encode;
+mod head;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -10,7 +11,7 @@ pub(super) mod vectors;
 
 use std::time::Duration;
 
-use crate::model::{Command, Emit, Payload, Selector, ServerSocket};
+use crate::model::{Command, Emit, Payload, Selector, ServerSocket, Unfit};
 use crate::msgpack::ValueError;
 
 pub(super) use decode::{decode, decode_data};
@@ -49,15 +50,24 @@ pub(super) enum MessageBody {
         request: Option<String>,
         timeout: Option<Duration>,
     },
+    /// An emit whose sender expects the number of sockets, and which selects none, or which clients cannot receive.
+    EmitToNobody {
+        request: String,
+        unfit: Option<Unfit>,
+    },
     /// A change of rooms, or a disconnect.
     Change(Command),
     /// Requests the selected sockets of each server.
     Fetch { selector: Selector, request: String },
+    /// The same, but it selects none.
+    FetchOfNobody { request: String },
     /// An event for servers. With a request id, each of them must respond.
     ServerEvent {
         payload: Payload,
         request: Option<String>,
     },
+    /// Such an event with a request id that cannot be decoded.
+    UnreadServerEvent { request: String, unfit: Unfit },
     /// The number of sockets that received an emit of this node.
     Count { request: String, sockets: u64 },
     /// The ack of a client to an emit of this node.
@@ -67,7 +77,7 @@ pub(super) enum MessageBody {
         request: String,
         sockets: Vec<ServerSocket>,
     },
-    /// Nothing for this node: heartbeats, and responses to what it never requests.
+    /// Nothing for this node: heartbeats, responses to what it never requests, and what concerns no socket.
     Ignored,
 }
 
@@ -86,6 +96,20 @@ pub(super) enum MalformedClusterMessage {
     Base64,
     #[error("field {0} is missing or malformed")]
     Field(&'static str),
+    #[error("an event is not a list that begins with its name")]
+    NoName,
     #[error("a placeholder has no attachment")]
     Placeholder,
+}
+
+impl MalformedClusterMessage {
+    /// Why a server can send the message and clients cannot receive it.
+    pub(super) fn unfit(&self) -> Option<Unfit> {
+        match self {
+            Self::Msgpack(error) => error.unfit(),
+            Self::NoName => Some(Unfit::NoName),
+            Self::Placeholder => Some(Unfit::Placeholder),
+            _ => None,
+        }
+    }
 }

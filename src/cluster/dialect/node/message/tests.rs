@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::vectors::{RecordedCommand, meaning};
 use super::{ClusterMessage, Data, MalformedClusterMessage, MessageBody, decode, decode_data};
-use crate::model::{Command, Namespace, Room, Selector};
+use crate::model::{Command, Namespace, Room, Selector, Unfit};
 
 const SHARDED: &str = include_str!("../../../../../tests/vectors/node-sharded.json");
 const STREAMS: &str = include_str!("../../../../../tests/vectors/node-streams.json");
@@ -27,9 +27,12 @@ fn encoded(body: &MessageBody) -> Option<Data> {
             Data::ack(request, payload.elements().next(), payload.attachments())
         }
         MessageBody::Fetch { request, selector } => Data::fetch(request, selector),
-        MessageBody::ServerEvent { .. } | MessageBody::Sockets { .. } | MessageBody::Ignored => {
-            return None;
-        }
+        MessageBody::ServerEvent { .. }
+        | MessageBody::UnreadServerEvent { .. }
+        | MessageBody::EmitToNobody { .. }
+        | MessageBody::FetchOfNobody { .. }
+        | MessageBody::Sockets { .. }
+        | MessageBody::Ignored => return None,
     })
 }
 
@@ -187,10 +190,10 @@ fn a_room_is_closed_by_a_leave_of_its_members() {
 }
 
 #[test]
-fn rooms_may_be_numbers_and_options_may_be_missing() {
+fn rooms_may_be_numbers_or_missing() {
     let event = json!({"type": 5, "data": ["e"]});
     for (data, rooms) in [
-        (json!({"packet": event}), &[][..]),
+        (json!({"packet": event, "opts": {}}), &[][..]),
         (json!({"packet": event, "opts": {"rooms": null}}), &[]),
         (
             json!({"packet": event, "opts": {"rooms": ["a", 7]}}),
@@ -241,10 +244,15 @@ fn what_is_malformed_or_would_break_clients_is_rejected() {
         ),
         of_type(
             3,
-            json!({"packet": {"type": 2, "data": ["e"]}, "opts": {"except": [[]]}}),
+            json!({"packet": {"type": 2, "data": ["e"]}, "opts": {"except": "r"}}),
         ),
+        // Without options, these would concern all sockets.
+        of_type(3, json!({"packet": {"type": 2, "data": ["e"]}})),
+        of_type(4, json!({"rooms": ["r"]})),
+        of_type(6, json!({"opts": null, "close": true})),
+        of_type(6, json!({"opts": [], "close": true})),
+        of_type(7, json!({"requestId": "r"})),
         of_type(4, json!({"opts": {}})),
-        of_type(5, json!({"opts": {}, "rooms": []})),
         of_type(7, json!({"opts": {}})),
         of_type(7, json!({"opts": {}, "requestId": "r".repeat(257)})),
         json!({"type": 6, "data": {"opts": {}}, "uid": "u".repeat(257), "nsp": "/"}),
@@ -270,6 +278,102 @@ fn what_is_malformed_or_would_break_clients_is_rejected() {
     assert!(decode(&longer, LIMIT).is_err());
     assert!(decode(&vec![0x93; 10_000].into(), LIMIT).is_err(), "depth");
     assert!(decode(&whole, 20).is_err(), "size");
+}
+
+#[test]
+fn requests_for_rooms_that_no_socket_is_in_concern_nobody() {
+    let request = || "r".to_owned();
+    let event = json!({"type": 2, "data": ["e"]});
+    for item in [json!(null), json!(true), json!({"a": 1}), json!([])] {
+        let opts = json!({"rooms": [item], "except": []});
+        for (kind, data, expected) in [
+            (
+                3,
+                json!({"packet": event, "opts": opts}),
+                MessageBody::Ignored,
+            ),
+            (
+                3,
+                json!({"packet": event, "opts": opts, "requestId": "r"}),
+                MessageBody::EmitToNobody {
+                    request: request(),
+                    unfit: None,
+                },
+            ),
+            (
+                4,
+                json!({"opts": opts, "rooms": ["x"]}),
+                MessageBody::Ignored,
+            ),
+            (
+                5,
+                json!({"opts": {"rooms": []}, "rooms": [item]}),
+                MessageBody::Ignored,
+            ),
+            (
+                6,
+                json!({"opts": opts, "close": true}),
+                MessageBody::Ignored,
+            ),
+            (
+                7,
+                json!({"opts": opts, "requestId": "r"}),
+                MessageBody::FetchOfNobody { request: request() },
+            ),
+        ] {
+            let message = of_type(kind, data);
+            assert_eq!(decoded(&message).unwrap().body, expected, "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_clients_cannot_receive_is_responded_to_if_its_sender_waits() {
+    let binary = |kind: u64, data: &str, values: usize| {
+        let values = vec![r#"{"_placeholder":true,"num":0}"#; values].join(",");
+        let data = data.replace("VALUES", &values);
+        let message = format!(r#"{{"type":{kind},"data":{data},"uid":"u","nsp":"/a"}}"#);
+        let mut bytes = Vec::new();
+        crate::msgpack::write_value(&message, &[Bytes::from_static(&[1])], &mut bytes);
+        decode(&bytes.into(), LIMIT)
+    };
+    let options = r#""opts":{"rooms":["r"],"except":[],"flags":{}}"#;
+    let emit = |data: &str, request: &str| {
+        format!(r#"{{"packet":{{"type":2,"data":{data}}},{options}{request}}}"#)
+    };
+    let deep = format!("[\"e\",{}1,VALUES{}]", "[".repeat(1100), "]".repeat(1100));
+    for (data, values, unfit) in [
+        (r#"["e",VALUES]"#, 11, Unfit::TooManyAttachments(11)),
+        (&deep, 1, Unfit::TooDeep(1024)),
+        ("[null,VALUES]", 1, Unfit::NoName),
+        (
+            r#"["e",VALUES,{"_placeholder":true,"num":"x"}]"#,
+            1,
+            Unfit::Placeholder,
+        ),
+    ] {
+        let message = binary(3, &emit(data, r#","requestId":"r""#), values).unwrap();
+        let expected = MessageBody::EmitToNobody {
+            request: "r".into(),
+            unfit: Some(unfit.clone()),
+        };
+        let from = (message.uid.as_str(), message.namespace.as_str());
+        assert_eq!((from, message.body), (("u", "/a"), expected));
+        let without_request = binary(3, &emit(data, ""), values).unwrap_err();
+        assert_eq!(without_request.unfit(), Some(unfit));
+    }
+    let event = r#"{"packet":["ev",VALUES],"requestId":"r"}"#;
+    let expected = MessageBody::UnreadServerEvent {
+        request: "r".into(),
+        unfit: Unfit::TooManyAttachments(11),
+    };
+    assert_eq!(binary(9, event, 11).unwrap().body, expected);
+    let nameless = json!({"packet": [null], "requestId": "r"});
+    let expected = MessageBody::UnreadServerEvent {
+        request: "r".into(),
+        unfit: Unfit::NoName,
+    };
+    assert_eq!(decoded(&of_type(9, nameless)).unwrap().body, expected);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::config::{BusConfig, NodeAdapter};
 use crate::metrics::labels::BusDrop;
 use crate::model::{
     AckReply, AckToken, Command, DialectId, Emit, Namespace, NodeId, QueryAnswer, QueryRequest,
-    ReplyTo, Room, Selector, ServerSideEvent, SocketId,
+    ReplyTo, Room, Selector, ServerSideEvent, SocketId, Unfit,
 };
 
 /// Marks, at the end of its id, a request for the list of rooms, because the results of queries for rooms and for
@@ -82,7 +82,7 @@ impl PubSubDialect {
         Ok(match broadcast {
             Broadcast::Emit(emit) => Inbound::Command(Command::Emit(emit)),
             Broadcast::Own => Inbound::Own { gather: None },
-            Broadcast::OtherNamespace => Inbound::Ignored,
+            Broadcast::Nobody => Inbound::Ignored,
         })
     }
 
@@ -121,6 +121,10 @@ impl PubSubDialect {
                 None => Inbound::Command(command),
             },
             _ if !self.is_member => Inbound::Ignored,
+            PubSubRequest::UnreadServerEvent { request } => Inbound::UnreadServerEvent {
+                reply_to: requester(request).to_reply_to(DIALECT),
+                unfit: Unfit::NoName,
+            },
             PubSubRequest::Ids { selector, request } => ids_query(selector, &requester(request)),
             PubSubRequest::Fetch { selector, request } => {
                 details_query(selector, &requester(request))
@@ -134,6 +138,13 @@ impl PubSubDialect {
                 request,
                 timeout,
             } => counted_emit(emit, token(&requester(request)), timeout),
+            PubSubRequest::EmitToNobody { request, unfit } => Inbound::UnreachedEmit {
+                token: token(&requester(request)),
+                unfit,
+            },
+            PubSubRequest::FetchOfNobody { request } => Inbound::FetchOfNobody {
+                reply_to: requester(request).to_reply_to(DIALECT),
+            },
             PubSubRequest::Ignored => Inbound::Ignored,
         }
     }
@@ -146,19 +157,22 @@ impl PubSubDialect {
         requester: impl FnOnce(String) -> Requester,
     ) -> Inbound {
         match body {
-            PubSubRequest::Emit { request, .. } if node == self.members.node => Inbound::Own {
-                gather: self.call_of(&request),
-            },
-            PubSubRequest::Emit { request, .. } => Inbound::UnreachedEmit {
-                token: token(&requester(request)),
-                unfit: None,
-            },
+            PubSubRequest::Emit { request, .. } | PubSubRequest::EmitToNobody { request, .. } => {
+                if node == self.members.node {
+                    let gather = self.call_of(&request);
+                    return Inbound::Own { gather };
+                }
+                Inbound::UnreachedEmit {
+                    token: token(&requester(request)),
+                    unfit: None,
+                }
+            }
             PubSubRequest::Ids { request, .. } | PubSubRequest::Fetch { request, .. } => {
                 if node == self.members.node {
                     let gather = self.call_of(&request);
                     return Inbound::Own { gather };
                 }
-                Inbound::QueryOfNode {
+                Inbound::FetchOfNobody {
                     reply_to: requester(request).to_reply_to(DIALECT),
                 }
             }
@@ -363,7 +377,10 @@ impl Dialect for PubSubDialect {
         };
         self.inbound(kind, message)
             .map_err(|malformed| DecodeError {
-                reason: BusDrop::Unreadable,
+                reason: match malformed.unfit() {
+                    Some(_) => BusDrop::Unfit,
+                    None => BusDrop::Unreadable,
+                },
                 cause: Box::new(malformed),
             })
     }

@@ -6,7 +6,7 @@ use super::malformed::MalformedPubSub;
 use super::options::{Options, skip};
 use super::packet::Packet;
 use crate::cluster::dialect::node::members::ClusterMembers;
-use crate::model::Emit;
+use crate::model::{Emit, Namespace};
 use crate::msgpack::Reader;
 
 /// What a broadcast means for this node.
@@ -14,8 +14,8 @@ pub(super) enum Broadcast {
     Emit(Emit),
     /// A node of the cluster published it in this dialect too.
     Own,
-    /// It is for another namespace than its channel.
-    OtherNamespace,
+    /// It is for another namespace than its channel, or for rooms that no socket is in.
+    Nobody,
 }
 
 /// Decodes an emit that was published for a namespace, or for all if that is `None`.
@@ -43,10 +43,13 @@ pub(super) fn broadcast(
         return Err(MalformedPubSub::TrailingBytes);
     }
     if namespace.is_some_and(|published| published != packet.namespace) {
-        return Ok(Broadcast::OtherNamespace);
+        return Ok(Broadcast::Nobody);
     }
+    let Some(to) = options.selector(&Namespace::from(packet.namespace))? else {
+        return Ok(Broadcast::Nobody);
+    };
     Ok(Broadcast::Emit(Emit {
-        to: options.selector(&packet.namespace)?,
+        to,
         payload: packet.payload,
         volatile: options.is_volatile(),
         ack: None,

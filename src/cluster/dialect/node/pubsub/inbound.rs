@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::DIALECT;
-use super::malformed::MalformedPubSub;
 use crate::cluster::dialect::Inbound;
 use crate::cluster::dialect::node::requester::Requester;
 use crate::model::{AckToken, Emit, Query, Selector};
@@ -36,22 +35,12 @@ pub(super) fn details_query(selector: Selector, requester: &Requester) -> Inboun
     }
 }
 
-pub(super) fn counted_emit(
-    emit: Result<Emit, MalformedPubSub>,
-    token: AckToken,
-    timeout: Option<Duration>,
-) -> Inbound {
-    match emit {
-        Ok(emit) => Inbound::CountedEmit {
-            emit: Emit {
-                ack: Some(token),
-                ..emit
-            },
-            timeout,
+pub(super) fn counted_emit(emit: Emit, token: AckToken, timeout: Option<Duration>) -> Inbound {
+    Inbound::CountedEmit {
+        emit: Emit {
+            ack: Some(token),
+            ..emit
         },
-        Err(malformed) => Inbound::UnreachedEmit {
-            token,
-            unfit: malformed.unfit(),
-        },
+        timeout,
     }
 }

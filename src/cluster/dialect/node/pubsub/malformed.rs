@@ -1,8 +1,7 @@
 //! Messages that cannot be decoded.
 
 use crate::model::Unfit;
-use crate::model::fitness::MAX_ATTACHMENTS;
-use crate::msgpack::{MAX_DEPTH, ValueError};
+use crate::msgpack::ValueError;
 
 /// The message cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +14,8 @@ pub(super) enum MalformedPubSub {
     TrailingBytes,
     #[error("field {0} is missing or malformed")]
     Field(&'static str),
+    #[error("the data of an event is not a list that begins with its name")]
+    NoName,
     #[error("a placeholder has no attachment")]
     Placeholder,
     #[error("not a JSON object of a request: {0}")]
@@ -27,10 +28,9 @@ impl MalformedPubSub {
     /// Why a server can send the message and clients cannot receive it.
     pub(super) fn unfit(&self) -> Option<Unfit> {
         match self {
-            Self::Msgpack(ValueError::TooManyAttachments) => {
-                Some(Unfit::TooManyAttachments(MAX_ATTACHMENTS + 1))
-            }
-            Self::Msgpack(ValueError::TooDeep) => Some(Unfit::TooDeep(MAX_DEPTH)),
+            Self::Msgpack(error) => error.unfit(),
+            Self::NoName => Some(Unfit::NoName),
+            Self::Placeholder => Some(Unfit::Placeholder),
             _ => None,
         }
     }

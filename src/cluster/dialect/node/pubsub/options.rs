@@ -1,21 +1,18 @@
 //! The options of a broadcast or request: which sockets it concerns, and flags.
 //!
-//! Ports of the emitter differ in what they leave out and how they write what is empty: `except` may be missing, and
-//! `rooms` and `flags` may be missing, null, an empty text, list or map.
+//! Some ports of the emitter write `flags` as null, an empty text or list, and so they may write the options as a whole.
 
 use std::time::Duration;
 
 use serde_json::Value;
-use smallvec::SmallVec;
 
 use super::malformed::MalformedPubSub;
-use crate::model::{Attachments, Namespace, Room, Selector};
+use crate::cluster::dialect::node::selection::selected;
+use crate::model::{Attachments, Namespace, Selector};
 use crate::msgpack::Reader;
 
 /// Maximum size of the options of an emit as JSON, and of what is skipped, in bytes.
 const OPTIONS_LIMIT: usize = 1024 * 1024;
-
-pub(super) type Rooms = SmallVec<[Room; 1]>;
 
 /// The options of an emit.
 #[derive(Debug, Default)]
@@ -25,13 +22,19 @@ impl Options {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, MalformedPubSub> {
         let json = reader.json(&mut Attachments::new(), OPTIONS_LIMIT)?;
         match json.as_slice() {
-            b"" => Ok(Self::default()),
-            json => Ok(Self(serde_json::from_slice(json)?)),
+            b"" | b"null" | b"\"\"" | b"[]" => Ok(Self::default()),
+            json if json.starts_with(b"{") => Ok(Self(serde_json::from_slice(json)?)),
+            // A value without `rooms` must not be taken for options that select all.
+            _ => Err(MalformedPubSub::Field("opts")),
         }
     }
 
-    pub(super) fn selector(&self, namespace: &str) -> Result<Selector, MalformedPubSub> {
-        selector(namespace, &self.0)
+    /// The selected sockets; `None` if no socket can be among them.
+    pub(super) fn selector(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Option<Selector>, MalformedPubSub> {
+        selected(namespace, &self.0).map_err(MalformedPubSub::Field)
     }
 
     pub(super) fn is_volatile(&self) -> bool {
@@ -49,31 +52,4 @@ impl Options {
 pub(super) fn skip(reader: &mut Reader<'_>) -> Result<(), MalformedPubSub> {
     reader.json(&mut Attachments::new(), OPTIONS_LIMIT)?;
     Ok(())
-}
-
-pub(super) fn selector(namespace: &str, options: &Value) -> Result<Selector, MalformedPubSub> {
-    Ok(Selector {
-        namespace: Namespace::from(namespace),
-        rooms: rooms(&options["rooms"]).ok_or(MalformedPubSub::Field("rooms"))?,
-        except: rooms(&options["except"]).ok_or(MalformedPubSub::Field("except"))?,
-    })
-}
-
-/// A list of rooms, whose names may be numbers.
-pub(super) fn rooms(value: &Value) -> Option<Rooms> {
-    match value {
-        Value::Null => Some(Rooms::new()),
-        Value::String(text) if text.is_empty() => Some(Rooms::new()),
-        Value::Object(map) if map.is_empty() => Some(Rooms::new()),
-        Value::Array(rooms) => rooms.iter().map(room).collect(),
-        _ => None,
-    }
-}
-
-pub(super) fn room(value: &Value) -> Option<Room> {
-    match value {
-        Value::String(name) => Some(Room::from(name.as_str())),
-        Value::Number(number) => Some(Room::from(number.to_string().as_str())),
-        _ => None,
-    }
 }

@@ -57,9 +57,7 @@ fn event(data: Vec<u8>, attachments: Attachments) -> Result<Payload, MalformedPu
     let is_list = data.starts_with(b"[");
     let payload = payload(data, attachments)?;
     let has_name = is_list && payload.event_name().is_some();
-    has_name
-        .then_some(payload)
-        .ok_or(MalformedPubSub::Field("data"))
+    has_name.then_some(payload).ok_or(MalformedPubSub::NoName)
 }
 
 /// A payload whose placeholders all have an attachment.

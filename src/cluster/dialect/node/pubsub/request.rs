@@ -9,10 +9,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::malformed::MalformedPubSub;
-use super::options::{Options, room, rooms, selector, skip};
+use super::options::{Options, skip};
 use super::packet::Packet;
 use crate::cluster::dialect::node::MAX_ID;
-use crate::model::{Command, Emit, Namespace, Payload, Room, Selector};
+use crate::cluster::dialect::node::selection::{RoomList, room, selected};
+use crate::model::{Command, Emit, Namespace, Payload, Room, Selector, Unfit};
 use crate::msgpack::Reader;
 
 /// The types of requests.
@@ -65,11 +66,24 @@ pub(super) enum PubSubRequest {
         payload: Payload,
         request: Option<String>,
     },
+    /// An event for servers that requests an answer and has no name.
+    UnreadServerEvent {
+        request: String,
+    },
+    /// A request for sockets that selects none.
+    FetchOfNobody {
+        request: String,
+    },
     /// An emit whose recipients are counted; its token is missing.
     Emit {
-        emit: Result<Emit, MalformedPubSub>,
+        emit: Emit,
         request: String,
         timeout: Option<Duration>,
+    },
+    /// Such an emit that selects no socket, or that clients cannot receive.
+    EmitToNobody {
+        request: String,
+        unfit: Option<Unfit>,
     },
     /// Nothing for this node.
     Ignored,
@@ -107,7 +121,10 @@ pub(super) fn request(
     limit: usize,
 ) -> Result<Request, MalformedPubSub> {
     if !message.starts_with(b"{") {
-        return emit_request(message, namespace, limit);
+        let mut emit = EmitRequest::read(message, limit)?;
+        let uid = std::mem::take(&mut emit.uid);
+        let body = emit.body(namespace)?;
+        return Ok(Request { uid, body });
     }
     let fields: JsonRequest<'_> = serde_json::from_slice(message)?;
     if fields.requestid.is_some() {
@@ -129,34 +146,52 @@ impl JsonRequest<'_> {
         };
         Ok(match self.kind {
             kind::SOCKETS => {
-                let rooms = rooms(&self.rooms).ok_or(MalformedPubSub::Field("rooms"))?;
+                let (rooms, request) = (self.rooms()?, request()?);
+                if rooms.is_of_nobody() {
+                    return Ok(PubSubRequest::FetchOfNobody { request });
+                }
                 let selector = Selector {
-                    rooms,
+                    rooms: rooms.names,
                     ..Selector::everybody(Namespace::from(namespace))
                 };
-                let request = request()?;
                 PubSubRequest::Ids { selector, request }
             }
             kind::ALL_ROOMS => PubSubRequest::Rooms {
                 request: request()?,
             },
             kind::JOIN | kind::LEAVE | kind::DISCONNECT => self.change(namespace)?,
-            kind::FETCH => PubSubRequest::Fetch {
-                selector: selector(namespace, &self.opts)?,
-                request: request()?,
-            },
+            kind::FETCH => {
+                let (selector, request) = (self.selector(namespace)?, request()?);
+                match selector {
+                    Some(selector) => PubSubRequest::Fetch { selector, request },
+                    None => PubSubRequest::FetchOfNobody { request },
+                }
+            }
             kind::SERVER_EVENT => {
                 let data = self.data.map(RawValue::get);
                 let data = data.filter(|data| data.starts_with('['));
                 let payload = data.map(|data| Payload::text(data.to_owned()));
                 let payload = payload.filter(|payload| payload.event_name().is_some());
-                PubSubRequest::ServerEvent {
-                    payload: payload.ok_or(MalformedPubSub::Field("data"))?,
-                    request: self.request.clone(),
+                match (payload, self.request.clone()) {
+                    (Some(payload), request) => PubSubRequest::ServerEvent { payload, request },
+                    (None, Some(request)) => PubSubRequest::UnreadServerEvent { request },
+                    (None, None) => return Err(MalformedPubSub::NoName),
                 }
             }
             _ => PubSubRequest::Ignored,
         })
+    }
+
+    fn rooms(&self) -> Result<RoomList, MalformedPubSub> {
+        RoomList::read(&self.rooms).ok_or(MalformedPubSub::Field("rooms"))
+    }
+
+    /// The sockets that the options select. Without options, a request would concern all sockets.
+    fn selector(&self, namespace: &str) -> Result<Option<Selector>, MalformedPubSub> {
+        if !self.opts.is_object() {
+            return Err(MalformedPubSub::Field("opts"));
+        }
+        selected(&Namespace::from(namespace), &self.opts).map_err(MalformedPubSub::Field)
     }
 
     fn change(&self, namespace: &str) -> Result<PubSubRequest, MalformedPubSub> {
@@ -172,8 +207,9 @@ impl JsonRequest<'_> {
                 None => PubSubRequest::Ignored,
             });
         }
-        let rooms = rooms(&self.rooms).ok_or(MalformedPubSub::Field("rooms"))?;
-        let command = self.command(selector(namespace, &self.opts)?, rooms.into_vec());
+        let rooms = self.rooms()?.names.into_vec();
+        let selector = self.selector(namespace)?;
+        let command = selector.and_then(|selector| self.command(selector, rooms));
         Ok(command.map_or(PubSubRequest::Ignored, PubSubRequest::Change))
     }
 
@@ -191,66 +227,85 @@ impl JsonRequest<'_> {
     }
 }
 
-/// Decodes an emit that requests acks. Packets of another namespace are ignored.
-fn emit_request(
-    message: &Bytes,
-    namespace: &str,
-    limit: usize,
-) -> Result<Request, MalformedPubSub> {
-    let mut reader = Reader::lenient(message);
-    let marker = reader.marker()?;
-    let fields = reader.map_length(marker)?;
-    let (mut uid, mut request, mut kind) = (String::new(), None, None);
-    let (mut packet, mut options) = (None, Options::default());
-    for _ in 0..fields.ok_or(MalformedPubSub::Field("request"))? {
+/// The fields of an emit that requests acks.
+#[derive(Default)]
+struct EmitRequest {
+    uid: String,
+    request: Option<String>,
+    kind: Option<i128>,
+    packet: Option<Result<Packet, MalformedPubSub>>,
+    options: Option<Options>,
+}
+
+impl EmitRequest {
+    fn read(message: &Bytes, limit: usize) -> Result<Self, MalformedPubSub> {
+        let mut reader = Reader::lenient(message);
         let marker = reader.marker()?;
-        let name = reader.text(marker)?;
-        match name.ok_or(MalformedPubSub::Field("request"))? {
-            "uid" => text(&mut reader)?.clone_into(&mut uid),
-            "requestId" => request = Some(text(&mut reader)?.to_owned()),
-            "type" => {
-                let marker = reader.marker()?;
-                kind = reader.integer(marker)?;
-            }
-            "packet" => match Packet::read(&mut reader, limit) {
-                Ok(read) => packet = Some(read),
-                // The sender awaits a response to what other servers accept.
-                Err(error) if error.unfit().is_some() && request.is_some() => {
-                    let body = PubSubRequest::Emit {
-                        emit: Err(error),
-                        request: request.unwrap_or_default(),
-                        timeout: None,
-                    };
-                    return Ok(Request { uid, body });
+        let fields = reader.map_length(marker)?;
+        let mut read = Self::default();
+        for _ in 0..fields.ok_or(MalformedPubSub::Field("request"))? {
+            let marker = reader.marker()?;
+            let name = reader.text(marker)?;
+            match name.ok_or(MalformedPubSub::Field("request"))? {
+                "uid" => text(&mut reader)?.clone_into(&mut read.uid),
+                "requestId" => read.request = Some(text(&mut reader)?.to_owned()),
+                "type" => {
+                    let marker = reader.marker()?;
+                    read.kind = reader.integer(marker)?;
                 }
-                Err(error) => return Err(error),
-            },
-            "opts" => options = Options::read(&mut reader)?,
-            _ => skip(&mut reader)?,
+                "packet" => {
+                    let packet = message.slice_ref(reader.raw()?);
+                    read.packet = Some(Packet::read(&mut Reader::lenient(&packet), limit));
+                }
+                "opts" => read.options = Some(Options::read(&mut reader)?),
+                _ => skip(&mut reader)?,
+            }
+        }
+        match reader.is_at_end() {
+            true => Ok(read),
+            false => Err(MalformedPubSub::TrailingBytes),
         }
     }
-    if !reader.is_at_end() {
-        return Err(MalformedPubSub::TrailingBytes);
+
+    /// What it requests. Packets of another namespace are ignored.
+    fn body(self, namespace: &str) -> Result<PubSubRequest, MalformedPubSub> {
+        let packet = self.packet.filter(|_| self.kind == Some(kind::EMIT.into()));
+        let Some(packet) = packet else {
+            return Ok(PubSubRequest::Ignored);
+        };
+        let request = self.request.ok_or(MalformedPubSub::Field("requestId"));
+        let payload = match packet {
+            Ok(packet) if packet.namespace != namespace => return Ok(PubSubRequest::Ignored),
+            Ok(packet) => packet.payload,
+            // The sender awaits a response to what other servers accept.
+            Err(error) => {
+                let unfit = Some(error.unfit().ok_or(error)?);
+                let request = request?;
+                return Ok(PubSubRequest::EmitToNobody { request, unfit });
+            }
+        };
+        let (options, request) = (
+            self.options.ok_or(MalformedPubSub::Field("opts"))?,
+            request?,
+        );
+        let Some(to) = options.selector(&Namespace::from(namespace))? else {
+            let unfit = None;
+            return Ok(PubSubRequest::EmitToNobody { request, unfit });
+        };
+        let emit = Emit {
+            to,
+            payload,
+            volatile: options.is_volatile(),
+            ack: None,
+            conflate: None,
+        };
+        let timeout = options.timeout();
+        Ok(PubSubRequest::Emit {
+            emit,
+            request,
+            timeout,
+        })
     }
-    let is_emit = kind == Some(i128::from(kind::EMIT));
-    let packet = packet.filter(|packet| is_emit && packet.namespace == namespace);
-    let Some(Packet { payload, .. }) = packet else {
-        let body = PubSubRequest::Ignored;
-        return Ok(Request { uid, body });
-    };
-    let emit = Emit {
-        to: options.selector(namespace)?,
-        payload,
-        volatile: options.is_volatile(),
-        ack: None,
-        conflate: None,
-    };
-    let body = PubSubRequest::Emit {
-        emit: Ok(emit),
-        request: request.ok_or(MalformedPubSub::Field("requestId"))?,
-        timeout: options.timeout(),
-    };
-    Ok(Request { uid, body })
 }
 
 fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, MalformedPubSub> {

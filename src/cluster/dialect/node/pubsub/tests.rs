@@ -10,6 +10,7 @@ use crate::config::{BusConfig, Config, NodeAdapter};
 use crate::model::{Command, Emit, Namespace, NodeId, Payload, Room, Selector, ServerSideEvent};
 use crate::msgpack::write_value;
 
+mod nobody;
 mod queries;
 mod servers;
 mod vectors;
@@ -150,17 +151,12 @@ fn messages_for_another_namespace_than_that_of_their_channel_have_no_effect() {
 
 #[test]
 fn what_would_break_clients_or_is_malformed_is_rejected() {
+    const NO_NAME: &str = "the data of an event is not a list that begins with its name";
     let with_data = |data| json!(["x", {"type": 2, "data": data, "nsp": "/"}, {}]);
     for (message, expected) in [
-        (
-            with_data(json!({"a": 1})),
-            "field data is missing or malformed",
-        ),
-        (with_data(json!([])), "field data is missing or malformed"),
-        (
-            with_data(json!([null])),
-            "field data is missing or malformed",
-        ),
+        (with_data(json!({"a": 1})), NO_NAME),
+        (with_data(json!([])), NO_NAME),
+        (with_data(json!([null])), NO_NAME),
         (
             json!(["x", {"type": 3, "data": ["e"]}, {}]),
             "field type is missing or malformed",
@@ -171,8 +167,16 @@ fn what_would_break_clients_or_is_malformed_is_rejected() {
             "field rooms is missing or malformed",
         ),
         (
-            json!(["x", {"type": 2, "data": ["e"]}, {"except": [[]]}]),
+            json!(["x", {"type": 2, "data": ["e"]}, {"except": "r"}]),
             "field except is missing or malformed",
+        ),
+        (
+            json!(["x", {"type": 2, "data": ["e"]}, 5]),
+            "field opts is missing or malformed",
+        ),
+        (
+            json!(["x", {"type": 2, "data": ["e"]}, "text"]),
+            "field opts is missing or malformed",
         ),
         (json!({"type": 2}), "not a list of packet and options"),
         (json!(["x"]), "not a list of packet and options"),
@@ -195,6 +199,10 @@ fn what_would_break_clients_or_is_malformed_is_rejected() {
     for message in [
         json!({"uid": "u".repeat(257), "type": 5, "requestId": "q"}),
         json!({"uid": "u", "type": 5, "requestId": "q".repeat(257), "opts": {}}),
+        // Without options, these would concern all sockets.
+        json!({"uid": "u", "type": 5, "requestId": "q"}),
+        json!({"uid": "u", "type": 2, "rooms": ["x"]}),
+        json!({"uid": "u", "type": 4, "opts": [], "close": true}),
     ] {
         error("socket.io-request#/#", &message.to_string().into());
     }

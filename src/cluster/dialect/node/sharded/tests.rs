@@ -290,7 +290,7 @@ fn queries_of_this_node_fetch_the_sockets_of_servers_and_none_of_the_cluster() {
         gather: Some(0xabc),
     };
     assert_eq!(decoded("abcd"), own);
-    let Inbound::QueryOfNode { reply_to } = decoded("efgh") else {
+    let Inbound::FetchOfNobody { reply_to } = decoded("efgh") else {
         panic!()
     };
     let none = QueryAnswer::Details {

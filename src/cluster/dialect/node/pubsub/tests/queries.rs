@@ -83,7 +83,7 @@ fn queries_of_nodes_are_answered_by_servers_with_sockets_and_by_nodes_with_none(
             gather: Some(0x1f4),
         };
         assert_eq!(decode("abcd"), own);
-        let Inbound::QueryOfNode { reply_to } = decode("efgh") else {
+        let Inbound::FetchOfNobody { reply_to } = decode("efgh") else {
             panic!();
         };
         let answer = dialect_of("efgh", NodeAdapter::PubSub).encode(&Outbound::ForeignAnswer {

@@ -206,6 +206,7 @@ fn an_emit_with_acks_that_clients_cannot_receive_is_counted_as_received_by_none(
     message.push(0x9c);
     message.extend_from_slice(b"\xa1e");
     message.extend(b"\xc4\x01x".repeat(11));
+    message.extend_from_slice(b"\xa3nsp\xa1/\xa4opts\x80");
     let inbound = us().decode(&Channel::from("socket.io-request#/#"), &message.into());
     let Ok(Inbound::UnreachedEmit { token, unfit }) = inbound else {
         panic!("{inbound:?}");
