@@ -8,6 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// Length of what precedes each part: its own length, little-endian.
 const HEADER: usize = 4;
 
+/// The field of an entry that may be a repetition: the connection broke after an earlier attempt to add it.
+pub const AGAIN: &str = "again";
+
 /// A decoded entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

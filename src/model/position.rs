@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::Random;
 
@@ -84,6 +85,12 @@ impl Position {
             epoch: Epoch::STREAM,
             n: time << SEQUENCE_BITS | sequence,
         })
+    }
+
+    /// The number of a stream position that is so much older than the number `n` of another one.
+    pub fn number_before(n: u64, age: Duration) -> u64 {
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        (n >> SEQUENCE_BITS).saturating_sub(milliseconds) << SEQUENCE_BITS
     }
 
     /// Whether it is the position of an entry of a stream.

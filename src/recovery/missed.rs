@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
-use super::event_logs::EventLogs;
+use super::event_logs::{EventLogs, EventPage};
 use super::time_limit::within_recovery_time;
-use crate::history::{LogName, LogPage};
+use crate::history::LogName;
 use crate::model::{Emit, Epoch, Room};
 use crate::store::StoreError;
 
@@ -21,6 +21,8 @@ const CONCURRENT_LOGS: usize = 16;
 pub struct MissedLimits {
     pub events: usize,
     pub bytes: usize,
+    /// Number of entries that are read to find these events.
+    pub entries: usize,
     /// What was removed from a log up to this number, the client has received.
     pub received: u64,
 }
@@ -202,30 +204,29 @@ impl MissedReader {
             let interests = self.interests.as_ref();
             interests.is_none_or(|interests| interests.include(n, emit))
         };
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        loop {
-            let page: LogPage =
-                within_recovery_time(|| reader.read(log, after, until, PAGE)).await?;
+        let (mut found, mut bytes, mut entries) = (Vec::new(), 0, 0);
+        while after < until {
+            let read = within_recovery_time(|| reader.read(log, after, until, PAGE)).await?;
+            let EventPage { page, .. } = read;
             if page.trimmed {
                 let removed = page.events.first().map_or(page.tail, |first| first.prev);
                 if removed > self.limits.received {
                     return Err(Unreadable::Trimmed(log.clone()));
                 }
             }
-            let is_last = page.events.len() < PAGE;
             for event in page.events {
-                after = event.n;
                 if includes(event.n, &event.emit) {
                     bytes += event.emit.payload.size();
                     found.push((event.n, event.emit));
                 }
             }
-            if found.len() > self.limits.events || bytes > self.limits.bytes {
+            after = read.until;
+            entries += read.entries;
+            let limits = &self.limits;
+            if found.len() > limits.events || bytes > limits.bytes || entries > limits.entries {
                 return Err(Unreadable::TooMuch);
             }
-            if is_last {
-                return Ok(found);
-            }
         }
+        Ok(found)
     }
 }

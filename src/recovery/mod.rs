@@ -17,12 +17,13 @@ mod segments;
 mod service;
 mod shared_logs;
 mod stream_logs;
+mod stream_read;
 mod tail_batches;
 mod time_limit;
 mod tracker;
 mod turns;
 
-pub use event_logs::EventLogs;
+pub use event_logs::{EventLogs, EventPage};
 pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
 pub use node_record::{NodeRecord, UnusableRecord};
 pub use opened::{Missed, NewSocket, OpenedSession, SessionGap};

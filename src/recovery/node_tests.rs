@@ -66,6 +66,7 @@ fn decode(_: &str, entry: &SharedEntry, namespace: &Namespace) -> Option<Streame
             conflate: None,
         },
         number: None,
+        may_be_repeated: false,
     })
 }
 
@@ -99,6 +100,7 @@ fn cluster() -> Cluster {
                 stream_of: Box::new(|_| STREAM.to_owned()),
                 decode: Box::new(decode),
                 read_count: 7,
+                max_entries: 1000,
             },
         }),
         random: Arc::new(OsRandom),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
+use super::event_logs::EventPage;
 use crate::history::{LogName, LogPage, LoggedEvent};
 use crate::model::Epoch;
 
@@ -75,7 +76,7 @@ impl Segments {
         (after, until): LogRange,
         limit: usize,
         now: Instant,
-    ) -> Option<LogPage> {
+    ) -> Option<EventPage> {
         let segment = self.logs.get_mut(log)?;
         let trimmed = segment.is_trimmed && after < segment.lower;
         if after < segment.lower && !trimmed || until < segment.lower {
@@ -89,12 +90,13 @@ impl Segments {
             return None;
         }
         segment.used = now;
-        Some(LogPage {
+        let page = LogPage {
             epoch: self.epoch,
             events,
             trimmed,
             tail: segment.tail,
-        })
+        };
+        Some(EventPage::new(page, until, limit))
     }
 
     /// The range to read next, if [`Self::page`] returns nothing for this one.
@@ -108,24 +110,16 @@ impl Segments {
         }
     }
 
-    /// Keeps what a read of a range returned: a page of at most `limit` entries. Every number up to the end of the range
-    /// was assigned before it.
-    pub(super) fn keep(
-        &mut self,
-        log: &LogName,
-        (after, until): LogRange,
-        limit: usize,
-        page: &LogPage,
-        now: Instant,
-    ) {
+    /// Keeps what a read after a number returned. Every number up to the end of the page was assigned before it.
+    pub(super) fn keep(&mut self, log: &LogName, after: u64, read: &EventPage, now: Instant) {
+        let EventPage {
+            page, until: upper, ..
+        } = read;
+        let upper = *upper;
         if page.epoch.is_none() || page.epoch != self.epoch {
             return;
         }
         let before_first = page.events.first().map_or(0, |event| event.prev);
-        let upper = match page.events.last() {
-            Some(last) if page.events.len() == limit => last.n,
-            _ => until,
-        };
         if let Some(segment) = self.logs.get_mut(log) {
             if let Some(added) = segment.extend((after, upper), page, now) {
                 self.bytes += added;
@@ -297,21 +291,26 @@ mod tests {
             self.last = stamp.position.n;
         }
 
+        fn read_table(&self, range: LogRange) -> EventPage {
+            let page = self.table.read(&log(), range.0, Some(range.1), PAGE);
+            EventPage::new(page, range.1, PAGE)
+        }
+
         /// A page as [`super::super::shared_logs`] reads it.
         fn read(&mut self, range: LogRange) -> LogPage {
             let now = crate::clock::now();
             let tails = self.table.tails(&[log()]);
             self.segments.set_epoch(tails.epoch);
             for _ in 0..3 {
-                if let Some(page) = self.segments.page(&log(), range, PAGE, now) {
-                    return page;
+                if let Some(read) = self.segments.page(&log(), range, PAGE, now) {
+                    return read.page;
                 }
                 let missing = self.segments.missing(&log(), range);
                 self.reads += 1;
-                let page = self.table.read(&log(), missing.0, Some(missing.1), PAGE);
-                self.segments.keep(&log(), missing, PAGE, &page, now);
+                let read = self.read_table(missing);
+                self.segments.keep(&log(), missing.0, &read, now);
             }
-            self.table.read(&log(), range.0, Some(range.1), PAGE)
+            self.read_table(range).page
         }
     }
 

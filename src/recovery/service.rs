@@ -62,6 +62,8 @@ pub struct Recovery {
     shared: Option<SharedLogs>,
     /// Set if the sessions are shared with Socket.IO servers in Node.
     node_sessions: Option<NodeSessions>,
+    /// Number of entries of a stream that are read for a session.
+    max_entries: usize,
     claims: broadcast::Sender<SessionClaim>,
     recovering: RecoveryTurns,
     /// Permits to hold missed events, one for each.
@@ -95,6 +97,7 @@ impl Recovery {
         let (claims, _) = broadcast::channel(WAITING_CLAIMS);
         let sessions = parts.node_sessions.take();
         let (prefix, streams) = sessions.map(|it| (it.key_prefix, it.streams)).unzip();
+        let of_stream = streams.as_ref().map(|it: &NodeStreams| it.max_entries);
         let node_sessions = prefix.map(|prefix| NodeSessions {
             store: Arc::clone(&parts.store),
             prefix,
@@ -114,6 +117,7 @@ impl Recovery {
             local: of_rooms,
             shared,
             node_sessions,
+            max_entries: of_stream.unwrap_or(usize::MAX),
             claims,
             recovering: RecoveryTurns::new(),
             held: Arc::new(Semaphore::new(HELD_EVENTS as usize)),
@@ -324,6 +328,7 @@ impl Recovery {
         let limits = MissedLimits {
             events: self.config.max_events as usize,
             bytes: self.config.max_bytes,
+            entries: self.max_entries,
             received: record.received,
         };
         if self.node_sessions.is_none() {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
-use super::event_logs::EventLogs;
+use super::event_logs::{EventLogs, EventPage};
 use super::segments::{LogRange, Segments};
 use super::tail_batches::TailBatches;
 use crate::clock;
-use crate::history::{LogName, LogPage, Tails};
+use crate::history::{LogName, Tails};
 use crate::metrics::Metrics;
 use crate::metrics::labels::LogReadSource;
 use crate::store::{StoreError, StoreFuture};
@@ -77,7 +77,7 @@ impl SharedInner {
         self.metrics.recovery_reads_total.of(source).increment();
     }
 
-    fn known(&self, log: &LogName, range: LogRange, limit: usize) -> Option<LogPage> {
+    fn known(&self, log: &LogName, range: LogRange, limit: usize) -> Option<EventPage> {
         let page = self.segments().page(log, range, limit, clock::now())?;
         self.count(LogReadSource::Shared);
         Some(page)
@@ -94,27 +94,35 @@ impl SharedInner {
     async fn read(
         &self,
         log: &LogName,
-        range: LogRange,
+        mut range: LogRange,
         limit: usize,
-    ) -> Result<LogPage, StoreError> {
+    ) -> Result<EventPage, StoreError> {
         if let Some(page) = self.known(log, range, limit) {
             return Ok(page);
         }
         let turn = self.turn(log);
         let _reading = turn.turn.lock().await;
+        let mut entries = 0;
         for _ in 0..ATTEMPTS {
-            if let Some(page) = self.known(log, range, limit) {
+            if let Some(mut page) = self.known(log, range, limit) {
+                page.entries += entries;
                 return Ok(page);
             }
             let missing = self.segments().missing(log, range);
             self.count(LogReadSource::Store);
-            let page = self.logs.read(log, missing.0, missing.1, limit);
-            let page = page.await?;
+            let read = self.logs.read(log, missing.0, missing.1, limit);
+            let read = read.await?;
+            entries += read.entries;
             let mut segments = self.segments();
-            segments.keep(log, missing, limit, &page, clock::now());
+            segments.keep(log, missing.0, &read, clock::now());
             self.report(&segments);
-            if missing == range || missing.0 == range.0 && page.events.len() == limit {
-                return Ok(page);
+            drop(segments);
+            let is_part = read.until < missing.1;
+            if missing == range || missing.0 == range.0 && is_part {
+                return Ok(read);
+            }
+            if is_part {
+                range.1 = read.until;
             }
         }
         self.count(LogReadSource::Store);
@@ -140,7 +148,7 @@ impl Drop for ReadTurn<'_> {
 }
 
 impl EventLogs for SharedLogs {
-    fn read(&self, log: &LogName, after: u64, until: u64, limit: usize) -> StoreFuture<LogPage> {
+    fn read(&self, log: &LogName, after: u64, until: u64, limit: usize) -> StoreFuture<EventPage> {
         let (inner, log) = (Arc::clone(&self.inner), log.clone());
         Box::pin(async move { inner.read(&log, (after, until), limit).await })
     }
@@ -212,10 +220,11 @@ mod tests {
             after: u64,
             until: u64,
             limit: usize,
-        ) -> StoreFuture<LogPage> {
+        ) -> StoreFuture<EventPage> {
             self.reads.fetch_add(1, Ordering::Relaxed);
             let page = self.table.lock().unwrap();
-            self.respond(page.read(log, after, Some(until), limit))
+            let page = page.read(log, after, Some(until), limit);
+            self.respond(EventPage::new(page, until, limit))
         }
 
         fn tails(&self, logs: &[LogName]) -> StoreFuture<Tails> {
@@ -253,12 +262,12 @@ mod tests {
                 assert_eq!(tails.tails, [250, 0]);
                 let (mut after, mut read) = (0, Vec::new());
                 loop {
-                    let page = shared.read(&room("a"), after, 250, PAGE).await.unwrap();
-                    read.extend(page.events.iter().map(|event| event.n));
-                    if page.events.len() < PAGE {
+                    let part = shared.read(&room("a"), after, 250, PAGE).await.unwrap();
+                    read.extend(part.page.events.iter().map(|event| event.n));
+                    after = part.until;
+                    if after == 250 {
                         return read;
                     }
-                    after = *read.last().unwrap();
                 }
             }
         };
@@ -288,7 +297,7 @@ mod tests {
                 let tails = shared.tails(&[room("a")]).await.unwrap();
                 assert!(tails.tails[0] >= n, "{tails:?} after {n}");
                 let page = shared.read(&room("a"), n - 1, n, PAGE).await.unwrap();
-                assert_eq!(page.events[0].n, n);
+                assert_eq!(page.page.events[0].n, n);
             }
         };
         join_all((0..200).map(append_and_read)).await;
@@ -311,7 +320,7 @@ mod tests {
         logs.fail.store(0, Ordering::Relaxed);
         assert_eq!(shared.tails(&names).await.unwrap().tails, [later]);
         let page = shared.read(&log, 0, later, PAGE).await.unwrap();
-        assert_eq!(page.events.len(), 2);
+        assert_eq!(page.page.events.len(), 2);
         assert!(shared.inner.reading.lock().unwrap().is_empty());
     }
 }

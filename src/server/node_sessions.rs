@@ -31,6 +31,7 @@ pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<Nod
             })) => Some(StreamedEvent {
                 emit,
                 number: number.map(|it| (it.sender, it.number)),
+                may_be_repeated: entry.fields.iter().any(|(name, _)| name == entry::AGAIN),
             }),
             _ => None,
         }
@@ -42,6 +43,7 @@ pub(super) fn node_session_parts(config: &BusConfig, node: NodeId) -> Option<Nod
             stream_of: Box::new(move |namespace| stream_of(&names, namespace.as_str())),
             decode: Box::new(decode),
             read_count: config.node_stream_read_count,
+            max_entries: config.node_session_entries,
         },
     })
 }

@@ -54,8 +54,19 @@ impl Servers {
 
     /// Emits in the main namespace as a stock server does.
     fn stock_emits(&self, data: &Value, rooms: &[&str], flags: &Value) {
-        let fields = emit_entry(data, rooms, flags);
-        let fields = fields.each_ref().map(String::as_bytes);
+        self.add(&emit_entry(data, rooms, flags));
+    }
+
+    /// Emits a number as another node of the cluster does, which gives the entry this number.
+    fn another_node_emits(&self, number: u64) {
+        let mut fields = emit_entry(&json!(["n", number]), &[], &json!({})).to_vec();
+        fields[1] = "roomwire:roomwire:0:zzzz".to_owned();
+        fields.extend(["roomwire".to_owned(), format!("5eed-{number}")]);
+        self.add(&fields);
+    }
+
+    fn add(&self, fields: &[String]) {
+        let fields = fields.iter().map(String::as_bytes);
         self.stock.publish(vec![Outgoing::new(
             Channel::from(STREAM),
             entry::encode(fields),
@@ -317,6 +328,23 @@ async fn clients_of_a_node_are_notified_of_entries_that_it_could_not_read() {
         json!(["roomwire:gap", gap(), null])
     );
     for member in &mut members {
+        member.quiet().await;
+    }
+}
+
+#[actix_rt::test]
+async fn an_event_that_redis_rejected_at_first_is_delivered_late_and_none_is_delivered_twice() {
+    let servers = Servers::start().await;
+    let nodes = &servers.cluster.nodes;
+    let mut members = [recovering(&nodes[0]).await, recovering(&nodes[1]).await];
+    for number in [2, 3, 1, 2, 1, 4] {
+        servers.another_node_emits(number);
+    }
+    for member in &mut members {
+        for number in [2, 3, 1, 4] {
+            let event = event(member).await;
+            assert_eq!((&event[0], &event[1]), (&json!("n"), &json!(number)));
+        }
         member.quiet().await;
     }
 }

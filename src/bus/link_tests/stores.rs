@@ -390,7 +390,11 @@ async fn ten_thousand_users_enter_a_room_on_redis_within_seconds() {
 }
 
 /// A proxy that, if `cut` is set, once closes the connection instead of forwarding the response to `command`.
-async fn cutting_proxy(target: u16, command: &'static str, cut: Arc<AtomicBool>) -> u16 {
+pub(in crate::bus) async fn cutting_proxy(
+    target: u16,
+    command: &'static str,
+    cut: Arc<AtomicBool>,
+) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -139,9 +139,9 @@ impl PublishTask {
             }
             let in_flight = Arc::clone(&self.in_flight);
             let in_flight = in_flight.lock().await;
-            let batch = queue.take_batch(PIPELINE_BYTES);
+            let mut batch = queue.take_batch(PIPELINE_BYTES);
             let published = match self
-                .publish_with_retry(address, &mut connection, &batch)
+                .publish_with_retry(address, &mut connection, &mut batch)
                 .await
             {
                 Ok(outcomes) => self
@@ -153,6 +153,7 @@ impl PublishTask {
             let redirected = match published {
                 Ok(outcomes) => self.complete(batch, outcomes),
                 Err(error) => {
+                    mark_attempted(&mut batch);
                     queue.restore(batch);
                     return Err(error);
                 }
@@ -206,11 +207,12 @@ impl PublishTask {
         &self,
         address: &Address,
         connection: &mut MultiplexedConnection,
-        batch: &Batch,
+        batch: &mut Batch,
     ) -> Result<Outcomes, ConnectionError> {
         if let Ok(outcomes) = self.publish(connection, batch).await {
             return Ok(outcomes);
         }
+        mark_attempted(batch);
         *connection = self.open(address).await?;
         Ok(self.publish(connection, batch).await?)
     }
@@ -236,7 +238,7 @@ impl PublishTask {
                 pipeline.cmd("PUBSUB").arg("NUMSUB").arg(channel);
                 continue;
             }
-            self.add_message(&mut pipeline, &queued.message);
+            self.add_message(&mut pipeline, queued);
         }
         let outcomes: Outcomes = pipeline.query_async(connection).await?;
         let all_failed = outcomes.iter().all(RedisResult::is_err);
@@ -247,7 +249,8 @@ impl PublishTask {
     }
 
     /// Adds the command for a message without logs.
-    fn add_message(&self, pipeline: &mut redis::Pipeline, message: &Outgoing) {
+    fn add_message(&self, pipeline: &mut redis::Pipeline, queued: &QueuedMessage) {
+        let message = &queued.message;
         let (channel, body) = (message.channel.as_str(), message.body());
         let streams = &self.common.settings.streams;
         if streams.contains(channel) {
@@ -255,6 +258,9 @@ impl PublishTask {
             pipeline.arg("MAXLEN").arg("~").arg(streams.length).arg("*");
             for part in entry::parts(&body).unwrap_or_default() {
                 pipeline.arg(&*part);
+            }
+            if queued.was_attempted {
+                pipeline.arg(entry::AGAIN).arg("1");
             }
             return;
         }
@@ -327,6 +333,13 @@ impl PublishTask {
             self.losses
                 .add(dropped, "the queue is full or the messages are too old");
         }
+    }
+}
+
+/// Records that Redis may have executed the commands of a batch.
+fn mark_attempted(batch: &mut Batch) {
+    for (_, queued) in batch {
+        queued.was_attempted = true;
     }
 }
 

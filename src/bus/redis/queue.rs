@@ -17,6 +17,8 @@ pub(super) struct QueuedMessage {
     pub(super) count: Option<oneshot::Sender<Result<u64, LinkDown>>>,
     /// Only the subscribers of the channel are counted; nothing is published.
     pub(super) only_counts: bool,
+    /// Redis may have executed an earlier attempt to publish it, whose response was lost.
+    pub(super) was_attempted: bool,
 }
 
 impl AsRef<Outgoing> for QueuedMessage {
@@ -67,6 +69,7 @@ impl PublishQueue {
                 message,
                 count: None,
                 only_counts: false,
+                was_attempted: false,
             };
             self.append(&mut state, queued, now);
         }
@@ -100,6 +103,7 @@ impl PublishQueue {
                 message,
                 count,
                 only_counts,
+                was_attempted: false,
             };
             self.append(&mut state, queued, Instant::now());
             self.changed.notify_one();

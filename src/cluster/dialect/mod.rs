@@ -224,7 +224,7 @@ pub struct StreamedCommand {
 pub struct EntryNumber {
     /// A random number of the process.
     pub sender: u64,
-    /// Greater than the number of every earlier entry of the process.
+    /// Greater than the number of every entry that the process has published before.
     pub number: u64,
 }
 

@@ -80,6 +80,9 @@ table! {
         node_sessions: bool = false, flag();
         /// With `node_sessions`: prefix of the keys of sessions in Redis (`sessionKeyPrefix`).
         node_session_key: String = "sio:session:", text("prefix", values::channel_name);
+        /// With `node_sessions`: maximum number of entries of the stream, of all namespaces, that are read to recover a
+        /// session. If more were added since the position of its client, it begins a new session.
+        node_session_entries: usize = 100000, number(1..);
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
         /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`; with `sharded` only if
         /// `bus.node_room_channels` is `none`.

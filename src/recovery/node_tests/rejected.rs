@@ -38,3 +38,22 @@ async fn a_session_in_the_room_of_a_user_continues_for_that_user_only() {
     assert_eq!(reason(&own), None);
     assert_eq!(own.record.rooms.len(), 3);
 }
+
+#[tokio::test]
+async fn a_session_that_is_too_far_behind_the_end_of_the_stream_begins_anew() {
+    for (entries, expected) in [(900, None), (1001, Some(RecoveryResult::TooMuch))] {
+        let cluster = cluster();
+        let opened = cluster.open(None, None).await;
+        let offset = opened.offset.unwrap();
+        for number in 1..=entries {
+            // Of another namespace, or for a room in which the session is not.
+            let namespace = if number % 2 == 0 { "/other" } else { "/" };
+            cluster.emit(namespace, "others", "[0]");
+        }
+        let again = cluster.resume(opened.pid, offset, None).await;
+        assert_eq!(reason(&again), expected, "{entries}");
+        let counted = &cluster.recovery.metrics().recoveries_total;
+        let too_much = counted.of(RecoveryResult::TooMuch).get();
+        assert_eq!(too_much, u64::from(expected.is_some()));
+    }
+}

@@ -1,7 +1,10 @@
 //! Streams in the place of channels.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::bus::entry;
+use crate::bus::link_tests::stores::cutting_proxy;
 use crate::bus::redis::StreamSettings;
 
 fn streams(server: &RedisServer) -> RedisSettings {
@@ -90,4 +93,41 @@ async fn entries_that_were_removed_before_they_were_read_are_counted() {
     assert_eq!(lost, LinkEvent::EntriesLost { entries: 1 });
     let _: String = query(&server, &["XADD", "log", "1-2", "name", "seen"]).await;
     assert_eq!(value(&mut member).await, "seen");
+}
+
+#[tokio::test]
+async fn entries_that_may_have_been_added_before_a_connection_broke_are_marked() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let cut = Arc::new(AtomicBool::new(false));
+    let port = cutting_proxy(server.port, "XADD", Arc::clone(&cut)).await;
+    let mut settings = RedisSettings::parse(&format!("redis://127.0.0.1:{port}/0")).unwrap();
+    settings.streams = streams(&server).streams;
+    let mut member = join(settings);
+    member.up().await;
+    member.subscribe(&["log"]).await;
+    let publish = |values: &[&'static str]| {
+        let messages = values.iter().map(|value| message("log", fields(value)));
+        member.link.publish(messages.collect());
+    };
+    publish(&["before"]);
+    until(&server, &["XLEN", "log"], |length: u64| length == 1).await;
+    cut.store(true, Ordering::Relaxed);
+    publish(&["a", "b"]);
+    until(&server, &["XLEN", "log"], |length: u64| length == 5).await;
+    publish(&["after"]);
+    until(&server, &["XLEN", "log"], |length: u64| length == 6).await;
+    type Entries = Vec<(String, Vec<String>)>;
+    let entries: Entries = query(&server, &["XRANGE", "log", "-", "+"]).await;
+    let entries = entries.into_iter().map(|(_, fields)| fields.join(" "));
+    let expected = [
+        "name before",
+        "name a",
+        "name b",
+        "name a again 1",
+        "name b again 1",
+        "name after",
+    ];
+    assert_eq!(entries.collect::<Vec<_>>(), expected);
 }
