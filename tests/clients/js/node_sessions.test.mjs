@@ -1,14 +1,13 @@
 // Sessions that are shared: stock clients lose their connections and continue at a stock server with the streams adapter or at
 // a Roomwire node, in either direction.
 import assert from "node:assert/strict";
-import net from "node:net";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
 import { client, collect, connected, emitWithAck, once, TRAVELS } from "../lib/client.mjs";
-import { emitters, nodeCluster } from "../lib/node_cluster.mjs";
-import { HOST } from "../lib/processes.mjs";
+import { emitters, nodeCluster, readStreams } from "../lib/node_cluster.mjs";
 import { RedisCluster } from "../lib/redis_groups.mjs";
 import { WATCHDOG } from "../lib/settings.mjs";
+import { Switch } from "../lib/switch.mjs";
 import { until } from "../lib/wait.mjs";
 
 const SETTINGS = {
@@ -21,47 +20,6 @@ const SETTINGS = {
   ROOMWIRE_RECOVERY__WINDOW: "30s",
 };
 const RECOVERY = { connectionStateRecovery: {} };
-
-/** Forwards connections to one of several members, which a client that returns does not choose itself. */
-class Switch {
-  static async start(t, member) {
-    const it = new Switch();
-    it.member = member;
-    it.pairs = new Set();
-    it.server = net.createServer((from) => it.#forward(from));
-    await new Promise((resolve) => it.server.listen(0, HOST, resolve));
-    it.url = `http://${HOST}:${it.server.address().port}`;
-    t.after(() => {
-      it.cut();
-      it.server.close();
-    });
-    return it;
-  }
-
-  #forward(from) {
-    const to = net.connect(Number(new URL(this.member.url).port), HOST);
-    const pair = { from, to };
-    this.pairs.add(pair);
-    for (const [side, other] of [[from, to], [to, from]]) {
-      side.on("error", () => {});
-      side.on("data", (data) => other.write(data));
-      side.on("close", () => {
-        if (!pair.isHalfOpen) other.destroy();
-      });
-    }
-  }
-
-  /** Cuts all connections; new ones lead to `member`. With `halfOpen`, the old member does not notice. */
-  cut(member = this.member, halfOpen = false) {
-    this.member = member;
-    for (const pair of this.pairs) {
-      pair.isHalfOpen = halfOpen;
-      pair.from.destroy();
-      if (!halfOpen) pair.to.destroy();
-    }
-    this.pairs.clear();
-  }
-}
 
 /** A client behind a switch that is in the room `room` of a member. */
 async function member(t, first, namespace = "/") {
@@ -135,6 +93,7 @@ function sessions(streamCount, redis) {
     RECOVERY,
     redis,
   );
+  before(() => readStreams(it, ["/", "/custom"]));
   it.streams = streamCount === 1 ? ["socket.io"] : Array.from({ length: streamCount }, (_, i) => `socket.io-${i}`);
 
   for (const namespace of ["/", "/custom"]) {

@@ -87,6 +87,30 @@ export function nodeCluster(adapter, env, serverOptions = {}, startRedis = () =>
   return it;
 }
 
+/**
+ * Waits until the servers read the streams of these namespaces. Before its first entry, a stock server with the streams adapter
+ * misses the entries that are added between two of its reads.
+ */
+export async function readStreams(it, namespaces) {
+  for (const namespace of namespaces) {
+    const waiting = new Set(it.servers);
+    for (const server of it.servers) {
+      const { adapter } = server.io.of(namespace);
+      const receive = adapter.onRawMessage;
+      adapter.onRawMessage = (...args) => {
+        waiting.delete(server);
+        adapter.onRawMessage = receive;
+        return receive.apply(adapter, args);
+      };
+    }
+    await until(`the servers read the stream of ${namespace}`, async () => {
+      it.servers[0].io.of(namespace).emit("first");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return waiting.size === 0;
+    });
+  }
+}
+
 /** A client of each server, then one of each node, that answer `ask`; all receive what others emit. */
 export async function clients(t, it, namespace = "/", options = {}) {
   const members = [...it.servers, ...it.nodes];
