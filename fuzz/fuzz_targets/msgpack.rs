@@ -1,4 +1,5 @@
-//! A packet of the msgpack parser that is decoded can be encoded again and decodes to the same.
+//! A packet of the msgpack parser that is decoded can be encoded again and decodes to the same. Packets that clients of
+//! Socket.IO 2 send as text connect or disconnect a namespace.
 
 #![no_main]
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use roomwire::protocol::ServerPacket;
 use roomwire::protocol::engine_io::EngineRevision;
-use roomwire::protocol::msgpack::{decode, write_messages};
+use roomwire::protocol::msgpack::{decode, decode_text, write_messages};
 use roomwire::protocol::server_packet::{MessageWriter, Positions};
 use roomwire::protocol::socket_io::{AckId, PacketKind};
 
@@ -24,7 +25,17 @@ impl MessageWriter for OneMessage {
     }
 }
 
+fn check_text(input: &[u8]) {
+    let text = std::str::from_utf8(input).unwrap_or_default();
+    if let Ok(packet) = decode_text(text) {
+        let kinds = [PacketKind::Connect, PacketKind::Disconnect];
+        assert!(kinds.contains(&packet.kind));
+        assert!(packet.namespace.starts_with('/') && packet.attachments.is_empty());
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
+    check_text(input);
     let Ok(packet) = decode(&Bytes::copy_from_slice(input), EngineRevision::V4, LIMIT) else {
         return;
     };
