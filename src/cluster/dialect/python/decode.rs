@@ -171,8 +171,10 @@ fn ack(message: &PythonMessage<'_>) -> Option<AckToken> {
 /// argument. With `binary` the first element is that, and the others are attachments.
 fn payload(message: &PythonMessage<'_>) -> Result<Payload, DecodeError> {
     let event = message.event.map(RawValue::get);
+    // Stock servers and clients also have numbers as names.
+    let is_name = |first: char| first == '"' || first == '-' || first.is_ascii_digit();
     let event = event
-        .filter(|event| event.starts_with('"'))
+        .filter(|event| event.starts_with(is_name))
         .ok_or(DecodeError::Field("event"))?;
     let data = message.data.map(RawValue::get);
     if message.binary != Some(true) {

@@ -223,7 +223,7 @@ fn malformed_messages_are_errors() {
         "{\"method\":",
         r#"{"host_id":"roomwire:main:no"#,
         r#"{"method":5}"#,
-        r#"{"method":"emit","event":5,"data":[],"namespace":"/"}"#,
+        r#"{"method":"emit","event":[5],"data":[],"namespace":"/"}"#,
         r#"{"method":"emit","event":"e","data":[NaN],"namespace":"/"}"#,
         r#"{"method":"emit","event":"e","data":[],"namespace":"/","room":{}}"#,
         r#"{"method":"emit","event":"e","data":[],"namespace":"/","skip_sid":[{}]}"#,
@@ -379,6 +379,21 @@ fn the_dialect_owns_the_channels_of_rooms() {
         ("x", false),
     ] {
         assert_eq!(channels.contains(channel), ours, "{channel}");
+    }
+}
+
+/// A server in Node emits numbers as names of events, and stock clients accept them.
+#[test]
+fn an_event_can_have_a_number_as_its_name() {
+    let named = emit(r#"{"method":"emit","event":7,"data":["x"],"namespace":"/","room":"r"}"#);
+    assert_eq!(named.payload.json(), r#"[7,"x"]"#);
+    let other = PythonCodec::new("other", NodeId::parse("nod2").unwrap());
+    let encoded = other.encode(&Command::Emit(named.clone())).unwrap();
+    let read = codec().decode(&encoded[0]).unwrap();
+    assert_eq!(read, Decoded::Command(Command::Emit(named)));
+    for event in ["null", "[7]", "true", "{}"] {
+        let json = format!(r#"{{"method":"emit","event":{event},"namespace":"/"}}"#);
+        assert!(codec().decode(json.as_bytes()).is_err(), "{event}");
     }
 }
 
