@@ -155,10 +155,9 @@ async fn an_entry_that_was_added_twice_is_read_once_and_a_late_one_is_not_lost()
     ] {
         let store = MemoryStore::default();
         let add = |fields: &[&'static str]| {
-            let added = fields.iter();
-            added
-                .map(|field| append(&store, field, format!("[{field}]")))
-                .last()
+            fields.iter().fold(None, |_, field| {
+                Some(append(&store, field, format!("[{field}]")))
+            })
         };
         add(&["other"]);
         let received = add(before).unwrap();

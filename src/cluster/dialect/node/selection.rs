@@ -77,7 +77,10 @@ mod tests {
 
     use super::*;
 
-    fn select(options: &Value) -> Result<Option<(Vec<String>, Vec<String>)>, &'static str> {
+    /// The names of the rooms, and of those that are excepted.
+    type Names = (Vec<String>, Vec<String>);
+
+    fn select(options: &Value) -> Result<Option<Names>, &'static str> {
         let names = |rooms: &[Room]| rooms.iter().map(Room::to_string).collect();
         let selected = selected(&Namespace::main(), options)?;
         Ok(selected.map(|selector| (names(&selector.rooms), names(&selector.except))))
