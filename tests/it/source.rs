@@ -253,7 +253,12 @@ async fn entries_with_the_same_key_are_executed_once() {
     let Some(redis) = RedisServer::start(&[]) else {
         return;
     };
-    let (first, second) = (node(&redis).await, node(&redis).await);
+    // An entry whose key is being executed on the other node is left to it, and claimed later.
+    let soon = [("STREAM__CLAIM_IDLE", "1s")];
+    let (first, second) = (
+        node_with(&redis, &soon).await,
+        node_with(&redis, &soon).await,
+    );
     let mut client = first.member().await;
     client.join("r").await;
     let mut backend = Backend::new(&redis).await;
