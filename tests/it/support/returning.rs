@@ -17,7 +17,7 @@ use super::{Frame, within_deadline};
 /// Pause before an attempt to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// What a client has seen.
 #[derive(Debug, Default)]
