@@ -79,7 +79,7 @@ pub enum PayloadError {
 }
 
 impl<'a> Packet<'a> {
-    /// Parses one packet. Data after `1`, `5` and `6` is ignored, unless they begin a length.
+    /// Parses one packet. Data after `1`, `5` and `6` is ignored, unless it makes the type a length of revision 3.
     pub fn parse(text: &'a str) -> Result<Self, PacketError> {
         let mut rest = text.chars();
         let kind = rest.next().ok_or(PacketError::Empty)?;
@@ -180,7 +180,10 @@ mod tests {
         fn encoded_packets_are_parsed_back(data in ".*") {
             for packet in [Packet::Open(&data), Packet::Ping(&data), Packet::Pong(&data), Packet::Message(&data)] {
                 let text = packet.encode();
-                prop_assert_eq!(Packet::parse(&text), Ok(packet));
+                // Only messages may have data that would make a length of the type.
+                let is_packet = matches!(packet, Packet::Message(_)) || !is_framed(&text);
+                let expected = if is_packet { Ok(packet) } else { Err(PacketError::Framed) };
+                prop_assert_eq!(Packet::parse(&text), expected);
             }
         }
     }
