@@ -175,7 +175,7 @@ async fn the_backend_decides_about_private_channels_and_the_client_receives_its_
     assert_eq!(form(call, "channel_name"), "private-closed");
     assert_eq!(form(call, "socket_id"), ada.socket);
     let metrics = node.metrics();
-    assert_eq!(metrics.echo_client_events_rejected_total.get(), 10);
+    assert_eq!(metrics.echo_client_events_rejected_total.get(), 11);
 }
 
 #[actix_rt::test]

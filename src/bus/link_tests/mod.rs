@@ -4,6 +4,7 @@
 //! `ROOMWIRE_REQUIRE_REDIS=1` they fail.
 
 mod groups;
+pub(super) mod presence;
 pub(in crate::bus) mod proxy;
 pub(in crate::bus) mod room_logs;
 pub(in crate::bus) mod server;

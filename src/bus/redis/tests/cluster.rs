@@ -1,8 +1,9 @@
 //! A Redis Cluster of three masters and three replicas.
 
 use super::*;
+use crate::bus::link_tests::presence::presence;
 use crate::bus::link_tests::server::RedisCluster;
-use crate::bus::link_tests::stores::{presence, shared_keys, shared_streams};
+use crate::bus::link_tests::stores::{shared_keys, shared_streams};
 use crate::bus::redis::Topology;
 use crate::tls::ClientTlsFiles;
 
