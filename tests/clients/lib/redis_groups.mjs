@@ -72,7 +72,7 @@ class Sentinel extends Redis {
     const lines = [
       `bind ${HOST}`,
       `sentinel monitor main ${HOST} ${master} 2`,
-      "sentinel down-after-milliseconds main 1000",
+      "sentinel down-after-milliseconds main 5000",
       "sentinel failover-timeout main 3000",
     ];
     writeFileSync(file, `${lines.join("\n")}\n`);
@@ -88,7 +88,7 @@ export class RedisCluster {
     const it = new RedisCluster();
     const start = async () => {
       const bus = await freePort();
-      const options = ["--cluster-enabled", "yes", "--cluster-port", String(bus), "--cluster-node-timeout", "2000"];
+      const options = ["--cluster-enabled", "yes", "--cluster-port", String(bus), "--cluster-node-timeout", "10000"];
       return Object.assign(await Redis.start(...options, "--cluster-replica-validity-factor", "0"), { bus });
     };
     it.masters = await Promise.all([start(), start(), start()]);
