@@ -9,6 +9,7 @@ mod event_logs;
 mod missed;
 mod node_record;
 mod node_sessions;
+mod node_streams;
 mod opened;
 mod pid;
 mod record;
@@ -26,12 +27,12 @@ mod turns;
 pub use event_logs::{EventLogs, EventPage};
 pub use missed::{MissedEvents, MissedLimits, MissedReader, Unreadable};
 pub use node_record::{NodeRecord, UnusableRecord};
+pub use node_streams::{DecodeEntry, NodeStreams, StreamedEvent};
 pub use opened::{Missed, NewSocket, OpenedSession, SessionGap};
 pub use pid::{InvalidPid, Pid};
 pub use record::SessionRecord;
 pub use request::{RecoveryRequest, Resume, Tracking};
 pub use service::{NodeSessionParts, Recovery, RecoveryParts, SessionClaim};
-pub use stream_logs::{DecodeEntry, NodeStreams, StreamedEvent};
 pub use tracker::{Tracker, TrackerObserver};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::event_logs::EventPage;
-use super::stream_logs::{NodeStreams, StreamedEvent, entry_id};
+use super::node_streams::{NodeStreams, StreamedEvent, entry_id};
 use crate::history::{LogPage, Logged, LoggedEvent};
 use crate::model::{Emit, Epoch, Namespace, Position};
 use crate::store::{SharedEntry, Store, StoreError};

@@ -5,8 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::store::{
-    PresenceChange, PresenceChangeKind, PresenceEvent, PresenceOutcome, PresencePage,
-    PresenceStore, Store,
+    PresenceChange, PresenceChangeKind, PresenceEvent, PresenceOutcome, PresencePage, Store,
 };
 
 const SHORT: Duration = Duration::from_millis(50);

@@ -1,8 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Payload, Selector};
-use crate::store::MemoryStore;
+use crate::model::{Emit, Namespace, Payload, Selector};
+use crate::recovery::node_streams::{StreamedEvent, entry_id};
+use crate::store::{MemoryStore, SharedEntry};
 
 /// Entries of the namespace `/`, whose payload is the field `e`. A node has added those with a field `e<number>`, another
 /// one those with `f<number>`. A `!` follows the number if they may be repeated.

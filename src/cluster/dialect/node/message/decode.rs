@@ -175,17 +175,7 @@ fn body(
             },
             None => MessageBody::Ignored,
         },
-        kind::SERVER_EVENT => {
-            let request = fields.request()?;
-            match (content.event(packet()?.get()), request) {
-                (Ok(payload), request) => MessageBody::ServerEvent { payload, request },
-                (Err(error), Some(request)) => {
-                    let unfit = error.unfit().ok_or(error)?;
-                    MessageBody::UnreadServerEvent { request, unfit }
-                }
-                (Err(error), None) => return Err(error),
-            }
-        }
+        kind::SERVER_EVENT => content.server_event(packet()?.get(), fields.request()?)?,
         kind::COUNT => MessageBody::Count {
             request: request()?,
             sockets: fields
@@ -300,6 +290,22 @@ impl MessageContent {
             request,
             timeout: flags["timeout"].as_u64().map(Duration::from_millis),
         })
+    }
+
+    /// An event for servers. The sender of a request awaits an answer to what other servers accept.
+    fn server_event(
+        &self,
+        list: &str,
+        request: Option<String>,
+    ) -> Result<MessageBody, MalformedClusterMessage> {
+        match (self.event(list), request) {
+            (Ok(payload), request) => Ok(MessageBody::ServerEvent { payload, request }),
+            (Err(error), Some(request)) => {
+                let unfit = error.unfit().ok_or(error)?;
+                Ok(MessageBody::UnreadServerEvent { request, unfit })
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// The payload of an event: a list that begins with its name. Anything else would close the connections of clients.

@@ -8,7 +8,7 @@ use super::DIALECT;
 use super::channels::{ChannelKind, PubSubChannels};
 use super::emit::{self, Broadcast};
 use super::encode;
-use super::inbound::{counted_emit, details_query, ids_query, token};
+use super::inbound::{counted_emit, details_query, fetch_of_nobody, ids_query, token};
 use super::malformed::MalformedPubSub;
 use super::request::{self, PubSubRequest, Request};
 use super::response::{self, PubSubResponse, ServerResponse};
@@ -142,9 +142,7 @@ impl PubSubDialect {
                 token: token(&requester(request)),
                 unfit,
             },
-            PubSubRequest::FetchOfNobody { request } => Inbound::FetchOfNobody {
-                reply_to: requester(request).to_reply_to(DIALECT),
-            },
+            PubSubRequest::FetchOfNobody { request } => fetch_of_nobody(&requester(request)),
             PubSubRequest::Ignored => Inbound::Ignored,
         }
     }
@@ -172,9 +170,7 @@ impl PubSubDialect {
                     let gather = self.call_of(&request);
                     return Inbound::Own { gather };
                 }
-                Inbound::FetchOfNobody {
-                    reply_to: requester(request).to_reply_to(DIALECT),
-                }
+                fetch_of_nobody(&requester(request))
             }
             _ => Inbound::Own { gather: None },
         }

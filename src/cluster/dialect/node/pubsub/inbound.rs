@@ -35,6 +35,12 @@ pub(super) fn details_query(selector: Selector, requester: &Requester) -> Inboun
     }
 }
 
+pub(super) fn fetch_of_nobody(requester: &Requester) -> Inbound {
+    Inbound::FetchOfNobody {
+        reply_to: requester.to_reply_to(DIALECT),
+    }
+}
+
 pub(super) fn counted_emit(emit: Emit, token: AckToken, timeout: Option<Duration>) -> Inbound {
     Inbound::CountedEmit {
         emit: Emit {
