@@ -1,4 +1,4 @@
-//! The streams of Socket.IO servers in Node: their names, and their entries as events.
+//! The streams of Socket.IO servers in Node: which namespace has which one, and how their entries are decoded.
 
 use crate::model::{Emit, Epoch, Namespace, Position};
 use crate::store::SharedEntry;

@@ -9,8 +9,9 @@ use crate::history::{LogPage, Logged, LoggedEvent};
 use crate::model::{Emit, Epoch, Namespace, Position};
 use crate::store::{SharedEntry, Store, StoreError};
 
-/// Number of entries after which a read ends, so that it does not delay the reads of other sessions.
-const ENTRIES: usize = 10_000;
+/// Number of entries after which a read ends, so that it does not delay the reads of other sessions, and stays within the
+/// time limit of an operation on a slow machine.
+const ENTRIES: usize = 1_000;
 /// How long before its repetition an entry was added, at most: the time in which a node gives up an event.
 const REPEATED_WITHIN: Duration = Duration::from_secs(30);
 
