@@ -4,6 +4,7 @@ use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use super::queue::QueuedMessage;
 use super::room_logs::LogKeys;
 use crate::bus::link::{Channel, LogAppend, Outgoing};
 use crate::model::Epoch;
@@ -11,22 +12,26 @@ use crate::model::Epoch;
 /// Gives a message its position, appends it to its logs, and publishes it with the position on its channels.
 ///
 /// KEYS: epoch and last number of all logs; last sequence number of the sender; then for each log its stream and its last
-/// number. ARGV: epoch to begin with; sequence number; message; number of channels; the channels; then for each log the
-/// index of its room as 2 bytes, length and age in milliseconds.
+/// number. ARGV: epoch to begin with; sequence number; 1 if the response to an earlier attempt was lost, otherwise 0;
+/// message; number of channels; the channels; then for each log the index of its room as 2 bytes, length and age in
+/// milliseconds.
 ///
-/// Returns the number of receivers, or without channels the extension with the position. A message whose sequence number
-/// the sender used before is neither appended nor published: the response to the first attempt was lost.
-const APPEND: &str = "local seen = redis.call('GET', KEYS[2])
-if seen and tonumber(seen) >= tonumber(ARGV[2]) then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'EX', 86400)
+/// Returns the number of receivers, or without channels the extension with the position. A message that an earlier attempt
+/// may have appended is neither appended nor published if the sender has used its sequence number or a higher one. Without
+/// such an attempt a lower number is new: Redis rejected the message at first, as it does while a slot moves, and not those
+/// behind it.
+const APPEND: &str = "local seen = tonumber(redis.call('GET', KEYS[2]) or 0)
+local sequence = tonumber(ARGV[2])
+if ARGV[3] == '1' and seen >= sequence then return 0 end
+if sequence > seen then redis.call('SET', KEYS[2], ARGV[2], 'EX', 86400) end
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'last')
 local epoch = head[1] or ARGV[1]
 local time = redis.call('TIME')
 local n = math.max((tonumber(head[2] or 0)) + 1, time[1] * 1000000 + time[2])
 local id = string.format('%.0f', n)
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'last', id)
-local channels = tonumber(ARGV[4])
-local at = 4 + channels
+local channels = tonumber(ARGV[5])
+local at = 5 + channels
 local stamp = epoch .. struct.pack('<I8', n)
 for i = 3, #KEYS, 2 do
   local age = tonumber(ARGV[at + 3])
@@ -37,7 +42,7 @@ for i = 3, #KEYS, 2 do
   else
     redis.call('DEL', KEYS[i])
   end
-  redis.call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[at + 2], id .. '-0', 'm', ARGV[3], 'p', prev)
+  redis.call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[at + 2], id .. '-0', 'm', ARGV[4], 'p', prev)
   redis.call('XTRIM', KEYS[i], 'MINID', '~', string.format('%.0f', n - age * 1000))
   redis.call('PEXPIRE', KEYS[i], ARGV[at + 3])
   redis.call('SET', KEYS[i + 1], epoch .. id, 'PX', string.format('%.0f', age + 3600000))
@@ -46,9 +51,9 @@ for i = 3, #KEYS, 2 do
 end
 stamp = struct.pack('<I2I4', 2, #stamp) .. stamp
 if channels == 0 then return stamp end
-local message = ARGV[3] .. stamp
+local message = ARGV[4] .. stamp
 local receivers = 0
-for i = 5, 4 + channels do receivers = receivers + redis.call('PUBLISH', ARGV[i], message) end
+for i = 6, 5 + channels do receivers = receivers + redis.call('PUBLISH', ARGV[i], message) end
 return receivers";
 
 /// Adds the commands for messages with logs to pipelines.
@@ -84,11 +89,12 @@ impl Appender {
     pub(super) fn add(
         &self,
         pipeline: &mut Pipeline,
-        message: &Outgoing,
+        queued: &QueuedMessage,
         append: &LogAppend,
         epoch: Epoch,
         is_first: bool,
     ) {
+        let message = &queued.message;
         let command = if is_first {
             pipeline.cmd("EVAL").arg(APPEND)
         } else {
@@ -102,6 +108,7 @@ impl Appender {
             command.arg(self.keys.tail(&target.name));
         }
         command.arg(epoch.as_bytes()).arg(append.sequence);
+        command.arg(u8::from(queued.was_attempted));
         command.arg(&*message.body());
         if self.publishes {
             command.arg(1 + append.channels.len());

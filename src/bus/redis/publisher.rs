@@ -230,7 +230,7 @@ impl PublishTask {
                 let is_first = new_epoch.is_none();
                 let epoch = *new_epoch.get_or_insert_with(|| Epoch::random(&*self.common.random));
                 let appender = &self.common.appender;
-                appender.add(&mut pipeline, &queued.message, log, epoch, is_first);
+                appender.add(&mut pipeline, queued, log, epoch, is_first);
                 continue;
             }
             if queued.only_counts {

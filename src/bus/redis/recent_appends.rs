@@ -43,6 +43,8 @@ impl RecentAppends {
         appends.sender = append.sender;
         for target in &append.targets {
             if let Some(last) = appends.last.get_mut(&target.name) {
+                // One that Redis rejected at first is appended after later ones.
+                let sequence = last.sequence.max(sequence);
                 *last = Last { sequence, at };
             } else {
                 let last = Last { sequence, at };
