@@ -19,7 +19,7 @@ fn laravel() -> TestBackend {
 fn start(redis: &RedisServer, backend: &TestBackend) -> (Node, String) {
     let node = Node::start(&[
         ("ROOMWIRE_BUS__REDIS_URL", &redis.url()),
-        ("ROOMWIRE_BUS__LEASE", "3s"),
+        ("ROOMWIRE_BUS__LEASE", "6s"),
         ("ROOMWIRE_APP__KIND", "echo_server"),
         ("ROOMWIRE_APP__ECHO_SERVER__AUTH_HOSTS", &backend.origin()),
         ("ROOMWIRE_APP__ECHO_SERVER__LEAVE_DELAY", "500ms"),

@@ -37,7 +37,7 @@ impl Backends {
             (self.redis.url(), self.receiver.url(), self.backend.url());
         let node = Node::start(&[
             ("ROOMWIRE_BUS__REDIS_URL", &redis),
-            ("ROOMWIRE_BUS__LEASE", "3s"),
+            ("ROOMWIRE_BUS__LEASE", "6s"),
             ("ROOMWIRE_APP__KIND", "webhook"),
             ("ROOMWIRE_WEBHOOK__URL", &backend),
             ("ROOMWIRE_WEBHOOK__SECRETS", SECRET),

@@ -21,7 +21,7 @@ fn start(redis: &RedisServer) -> (Node, String) {
     let node = Node::start(&[
         ("ROOMWIRE_CONFIG", file.to_str().unwrap()),
         ("ROOMWIRE_BUS__REDIS_URL", &redis.url()),
-        ("ROOMWIRE_BUS__LEASE", "3s"),
+        ("ROOMWIRE_BUS__LEASE", "6s"),
     ]);
     node.line("redis is connected");
     let address = node.address("listening on http://");
