@@ -13,7 +13,7 @@ use crate::support::redis::RedisServer;
 /// Nodes without heartbeats count as missing 8 s after the start of their peers.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time after which a second announcement would have been made.
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(7);
 
 /// What receives the disconnects of a cluster.
 struct Backends {
@@ -191,7 +191,7 @@ async fn nodes_keep_their_sessions_if_redis_loses_its_data_and_after_a_short_pau
     backends.registered(2).await;
     backends.redis.stop();
     // Longer than a lease.
-    actix_rt::time::sleep(Duration::from_secs(4)).await;
+    actix_rt::time::sleep(QUIET).await;
     backends.redis.run();
     backends.registered(2).await;
     node.signal("STOP");

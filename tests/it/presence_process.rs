@@ -100,7 +100,7 @@ async fn users_of_a_killed_node_leave_once_and_no_ghost_remains() {
         event(&mut b).await,
         ("presence:leave".to_owned(), d.socket.clone())
     );
-    actix_rt::time::sleep(Duration::from_secs(4)).await;
+    actix_rt::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(users(&mut b).await, sorted(&[&b]));
 }
 
