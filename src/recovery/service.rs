@@ -333,12 +333,13 @@ impl Recovery {
             received: record.received,
         };
         if self.node_sessions.is_none() {
-            return MissedReader::new(logs.collect(), epoch, limits);
+            return MissedReader::new(logs.collect(), epoch, limits).after_offset(received);
         }
         // Events that the client has certainly received need not be read again, and may have been removed.
         let after = record.start.max(received).max(record.received);
         let log = LogName::of_namespace(record.namespace.clone());
         MissedReader::of_namespace((log, after), logs.collect(), epoch, limits)
+            .after_offset(received)
     }
 
     /// Whether sessions are shared with Socket.IO servers in Node.
