@@ -1,9 +1,11 @@
 //! The built binary as a separate process.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
@@ -96,13 +98,30 @@ impl Node {
         }
     }
 
-    /// Sends the node a signal, such as `TERM`.
+    /// Sends the node a signal, such as `TERM`. With `STOP`, all of its threads are stopped when this returns.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
+        let start = Instant::now();
+        // The thread that takes the signal stops the others: until then they run on.
+        while name == "STOP" && !self.is_stopped() {
+            assert!(start.elapsed() < DEADLINE, "the node does not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets.
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|state| state.starts_with('T'))
+        })
     }
 
     /// Waits until the node exits. Returns its exit code.
@@ -113,7 +132,7 @@ impl Node {
                 return status.code();
             }
             assert!(start.elapsed() < DEADLINE, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -133,7 +152,7 @@ pub struct Stalled<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>)
 
 /// Passes on every line of an output.
 fn read(output: Box<dyn Read + Send>, sender: mpsc::Sender<String>, reading: Arc<Mutex<()>>) {
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         BufReader::new(output)
             .lines()
             .map_while(Result::ok)
