@@ -38,8 +38,8 @@ const ANNOUNCED_TOGETHER: usize = 200;
 /// Interval at which revocations that have ended are removed.
 const PRUNING: Duration = Duration::from_secs(60);
 
-/// How long a revocation is enforced after its end, in seconds: so long an expired token may be accepted, because clocks
-/// may differ.
+/// How long a revocation is enforced after its end, in seconds: an expired token is accepted for `auth.leeway`, which is at
+/// most that long.
 const TOLERATED: u64 = MAX_LEEWAY.as_secs();
 
 /// Announces a body under a topic on every node, this one included.

@@ -24,7 +24,7 @@ pub struct PresenceRooms {
     pub(super) changed: Notify,
     /// Notified when the store has some changes.
     pub(super) flushed: Notify,
-    /// Before, other nodes may not have entered their users again in a store that has lost them.
+    /// Until then, other nodes may not have entered their users again in a store that has lost them.
     complete_from: Mutex<Option<Instant>>,
 }
 

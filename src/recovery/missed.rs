@@ -53,7 +53,7 @@ pub struct MissedReader {
     interests: Option<Interests>,
     epoch: Option<Epoch>,
     limits: MissedLimits,
-    /// Up to this number the client has received everything: of logs that are added, too, nothing before is read.
+    /// The client has received everything up to this number, so nothing before it is read, also of logs that are added.
     offset: u64,
 }
 

@@ -22,12 +22,41 @@ const MAX_HEADERS: usize = 12 * 1024;
 const HEADERS_TOO_LARGE: u16 = 431;
 /// The status that a client receives if the backend did not respond.
 const UNREACHABLE: u16 = 0;
-/// The status that a client receives for a response that admits nobody although its status is 200.
-const FORBIDDEN: u16 = 403;
-/// The status that a client receives if the response has no member of the presence channel.
-const UNUSABLE: u16 = 500;
-/// The status that a client receives whose user has more data than `app.echo_server.max_user_data`.
-const TOO_LARGE: u16 = 413;
+/// The response admits nobody, although its status is 200.
+static NOT_ADMITTED: RejectedResponse = RejectedResponse::new(403, "neither `true` nor an object");
+/// The response has no member of the presence channel.
+static NO_MEMBER: RejectedResponse =
+    RejectedResponse::new(500, "no `channel_data.user_id` for a presence channel");
+static TOO_MUCH_DATA: RejectedResponse = RejectedResponse::new(
+    413,
+    "the user has more data than app.echo_server.max_user_data",
+);
+
+/// Why a response of the backend is not accepted.
+struct RejectedResponse {
+    /// The status that the client receives.
+    status: u16,
+    reason: &'static str,
+    burst: Burst,
+}
+
+impl RejectedResponse {
+    const fn new(status: u16, reason: &'static str) -> Self {
+        Self {
+            status,
+            reason,
+            burst: Burst::new(),
+        }
+    }
+
+    /// Logs it, once per burst; returns the status for the client.
+    fn log(&self, url: &WebhookUrl) -> u16 {
+        if let Some(others) = self.burst.note() {
+            log::warn!(url:%, reason = self.reason, others; "auth response rejected");
+        }
+        self.status
+    }
+}
 
 /// Sends such requests from one worker.
 pub(super) struct Authorizer {
@@ -105,38 +134,16 @@ impl Authorizer {
         })?;
         let url = target.url();
         if !admits(&body) {
-            static BURST: Burst = Burst::new();
-            log_rejected(&BURST, url, "neither `true` nor an object");
-            return Err(FORBIDDEN);
+            return Err(NOT_ADMITTED.log(url));
         }
         if kind != EchoChannelKind::Presence {
             return Ok(None);
         }
-        let Some(member) = member(&body) else {
-            static BURST: Burst = Burst::new();
-            log_rejected(
-                &BURST,
-                url,
-                "no `channel_data.user_id` for a presence channel",
-            );
-            return Err(UNUSABLE);
-        };
+        let member = member(&body).ok_or_else(|| NO_MEMBER.log(url))?;
         if member.data.len() > self.max_user_data {
-            static BURST: Burst = Burst::new();
-            log_rejected(
-                &BURST,
-                url,
-                "the user has more data than app.echo_server.max_user_data",
-            );
-            return Err(TOO_LARGE);
+            return Err(TOO_MUCH_DATA.log(url));
         }
         Ok(Some(member))
-    }
-}
-
-fn log_rejected(burst: &Burst, url: &WebhookUrl, reason: &str) {
-    if let Some(others) = burst.note() {
-        log::warn!(url:%, reason, others; "auth response rejected");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Tests start Redis on a free local port. Without `redis-server` the Redis tests are skipped with a message; with
 //! `ROOMWIRE_REQUIRE_REDIS=1` they fail.
 
+pub(in crate::bus) mod faulty;
 mod groups;
 pub(super) mod presence;
 pub(in crate::bus) mod proxy;

@@ -1,14 +1,12 @@
 //! The test suite for stores, run in memory and on a real Redis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
+use super::faulty::{Fault, FaultyServer};
 use super::presence::{change, presence};
 use super::server::RedisServer;
 use super::{Member, TIMEOUT};
@@ -247,58 +245,19 @@ async fn ten_thousand_users_enter_a_room_on_redis_within_seconds() {
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
-/// A proxy that, if `cut` is set, once closes the connection instead of forwarding the response to `command`.
-pub(in crate::bus) async fn cutting_proxy(
-    target: u16,
-    command: &'static str,
-    cut: Arc<AtomicBool>,
-) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
-            let cut = Arc::clone(&cut);
-            tokio::spawn(async move {
-                let (mut request, mut response) = (vec![0; 4096], vec![0; 4096]);
-                let mut is_cut = false;
-                loop {
-                    tokio::select! {
-                        Ok(length @ 1..) = client.read(&mut request) => {
-                            let mut words = request[..length].windows(command.len());
-                            is_cut |= words.any(|word| word == command.as_bytes());
-                            server.write_all(&request[..length]).await.unwrap();
-                        }
-                        Ok(length @ 1..) = server.read(&mut response) => {
-                            if is_cut && cut.swap(false, Ordering::Relaxed) {
-                                return;
-                            }
-                            client.write_all(&response[..length]).await.unwrap();
-                        }
-                        else => return,
-                    }
-                }
-            });
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn a_message_is_never_published_twice() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let cut = Arc::new(AtomicBool::new(false));
-    let port = cutting_proxy(server.port, "PUBLISH", Arc::clone(&cut)).await;
-    let url = format!("redis://127.0.0.1:{port}/0");
-    let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
+    let faulty = FaultyServer::start(&server, "PUBLISH", Fault::LostResponse).await;
+    let store = RedisStore::new(faulty.settings());
     let settings = RedisSettings::parse(&server.url()).unwrap();
     let (link, events) = RedisLink::start(settings, Arc::new(OsRandom));
     let mut subscriber = Member { link, events };
     subscriber.subscribe(&["c"]).await;
     store.publish("c", "first".into()).await.unwrap();
-    cut.store(true, Ordering::Relaxed);
+    faulty.fail_next();
     let lost = store.publish("c", "second".into()).await;
     assert!(lost.is_err(), "whether it was published is unknown");
     store.publish("c", "third".into()).await.unwrap();
@@ -312,19 +271,17 @@ async fn a_claim_and_a_removal_that_run_twice_have_the_result_of_the_first_time(
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let cut = Arc::new(AtomicBool::new(false));
-    let port = cutting_proxy(server.port, "EVAL", Arc::clone(&cut)).await;
-    let url = format!("redis://127.0.0.1:{port}/0");
-    let store = RedisStore::new(RedisSettings::parse(&url).unwrap());
+    let faulty = FaultyServer::start(&server, "EVAL", Fault::LostResponse).await;
+    let store = RedisStore::new(faulty.settings());
     let claim = |value: &'static str| store.hash_claim("hash", "field", value.into());
     let take = |receipt: &'static str| store.hash_take("hash", "field", receipt);
-    cut.store(true, Ordering::Relaxed);
+    faulty.fail_next();
     assert_eq!(claim("a").await, Ok(true));
-    assert!(!cut.load(Ordering::Relaxed), "the response was lost");
+    assert!(faulty.has_failed(), "the response was lost");
     assert_eq!(claim("b").await, Ok(false));
-    cut.store(true, Ordering::Relaxed);
+    faulty.fail_next();
     assert_eq!(take("receipt 1").await, Ok(true));
-    assert!(!cut.load(Ordering::Relaxed), "the response was lost");
+    assert!(faulty.has_failed(), "the response was lost");
     assert_eq!(take("receipt 2").await, Ok(false));
     assert_eq!(claim("b").await, Ok(true));
 }

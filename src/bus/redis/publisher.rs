@@ -144,16 +144,18 @@ impl PublishTask {
                 .publish_with_retry(address, &mut connection, &mut batch)
                 .await
             {
-                Ok(outcomes) => self
-                    .verify_role(address, &mut connection)
-                    .await
-                    .map(|()| outcomes),
+                Ok(outcomes) => {
+                    let verified = self.verify_role(address, &mut connection).await;
+                    if verified.is_err() {
+                        mark_attempted(&mut batch);
+                    }
+                    verified.map(|()| outcomes)
+                }
                 Err(error) => Err(error),
             };
             let redirected = match published {
                 Ok(outcomes) => self.complete(batch, outcomes),
                 Err(error) => {
-                    mark_attempted(&mut batch);
                     queue.restore(batch);
                     return Err(error);
                 }
@@ -212,7 +214,6 @@ impl PublishTask {
         if let Ok(outcomes) = self.publish(connection, batch).await {
             return Ok(outcomes);
         }
-        mark_attempted(batch);
         *connection = self.open(address).await?;
         Ok(self.publish(connection, batch).await?)
     }
@@ -220,12 +221,12 @@ impl PublishTask {
     async fn publish(
         &self,
         connection: &mut MultiplexedConnection,
-        batch: &Batch,
+        batch: &mut Batch,
     ) -> RedisResult<Outcomes> {
         let mut pipeline = redis::Pipeline::with_capacity(batch.len());
         pipeline.ignore_errors();
         let mut new_epoch = None;
-        for (_, queued) in batch {
+        for (_, queued) in &*batch {
             if let Some(log) = &queued.message.log {
                 let is_first = new_epoch.is_none();
                 let epoch = *new_epoch.get_or_insert_with(|| Epoch::random(&*self.common.random));
@@ -240,7 +241,8 @@ impl PublishTask {
             }
             self.add_message(&mut pipeline, queued);
         }
-        let outcomes: Outcomes = pipeline.query_async(connection).await?;
+        let outcomes: RedisResult<Outcomes> = pipeline.query_async(connection).await;
+        let outcomes = outcomes.inspect_err(|_| mark_attempted(batch))?;
         let all_failed = outcomes.iter().all(RedisResult::is_err);
         match outcomes.first() {
             Some(Err(error)) if all_failed && is_transient(error) => Err(error.clone()),
@@ -336,7 +338,7 @@ impl PublishTask {
     }
 }
 
-/// Records that Redis may have executed the commands of a batch.
+/// Records that Redis may have executed the commands of a batch. What it rejected, it has not executed.
 fn mark_attempted(batch: &mut Batch) {
     for (_, queued) in batch {
         queued.was_attempted = true;

@@ -8,7 +8,7 @@ mod streams;
 mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::{RedisLink, RedisSettings, RedisStore};
 use crate::bus::link::{LinkDown, LinkEvent, Outgoing};
+use crate::bus::link_tests::faulty::{Fault, FaultyServer};
 use crate::bus::link_tests::proxy::Proxy;
 use crate::bus::link_tests::room_logs::{
     a_message_that_is_sent_twice_is_in_the_log_once,
@@ -23,7 +24,6 @@ use crate::bus::link_tests::room_logs::{
     messages_that_a_server_has_lost_are_noticed,
 };
 use crate::bus::link_tests::server::RedisServer;
-use crate::bus::link_tests::stores::cutting_proxy;
 use crate::bus::link_tests::{Member, TIMEOUT, channels, message, patterns, suite};
 use crate::model::random::OsRandom;
 use crate::store::Store;
@@ -93,13 +93,10 @@ async fn messages_are_in_their_logs_once_whatever_became_of_an_earlier_attempt()
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
-    let cut = Arc::new(AtomicBool::new(false));
-    let port = cutting_proxy(server.port, "EVAL", Arc::clone(&cut)).await;
-    let settings = RedisSettings::parse(&format!("redis://127.0.0.1:{port}/0")).unwrap();
-    let mut member = join(settings);
-    let lose = || cut.store(true, Ordering::Relaxed);
-    a_message_that_is_sent_twice_is_in_the_log_once(&mut member, lose).await;
-    assert!(!cut.load(Ordering::Relaxed), "a response was lost");
+    let faulty = FaultyServer::start(&server, "EVAL", Fault::LostResponse).await;
+    let mut member = join(faulty.settings());
+    a_message_that_is_sent_twice_is_in_the_log_once(&mut member, || faulty.fail_next()).await;
+    assert!(faulty.has_failed(), "a response was lost");
     a_message_that_was_rejected_at_first_is_appended(&mut member).await;
 }
 

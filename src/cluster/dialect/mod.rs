@@ -145,7 +145,7 @@ pub enum Inbound {
     FetchOfNobody {
         reply_to: ReplyTo,
     },
-    /// An event for servers that cannot be decoded, to which a foreign member expects an answer.
+    /// An event for servers that cannot be decoded, to which a foreign member expects a response.
     UnreadServerEvent {
         reply_to: ReplyTo,
         unfit: Unfit,

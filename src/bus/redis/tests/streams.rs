@@ -1,10 +1,7 @@
 //! Streams in the place of channels.
 
-use std::sync::atomic::AtomicBool;
-
 use super::*;
 use crate::bus::entry;
-use crate::bus::link_tests::stores::cutting_proxy;
 use crate::bus::redis::StreamSettings;
 
 fn streams(server: &RedisServer) -> RedisSettings {
@@ -95,14 +92,11 @@ async fn entries_that_were_removed_before_they_were_read_are_counted() {
     assert_eq!(value(&mut member).await, "seen");
 }
 
-#[tokio::test]
-async fn entries_that_may_have_been_added_before_a_connection_broke_are_marked() {
-    let Some(server) = RedisServer::start(&[]) else {
-        return;
-    };
-    let cut = Arc::new(AtomicBool::new(false));
-    let port = cutting_proxy(server.port, "XADD", Arc::clone(&cut)).await;
-    let mut settings = RedisSettings::parse(&format!("redis://127.0.0.1:{port}/0")).unwrap();
+/// The entries in the stream after some were published, the next attempt to add entries failed, and others were published.
+async fn entries_around(fault: Fault) -> Option<Vec<String>> {
+    let server = RedisServer::start(&[])?;
+    let faulty = FaultyServer::start(&server, "XADD", fault).await;
+    let mut settings = faulty.settings();
     settings.streams = streams(&server).streams;
     let mut member = join(settings);
     member.up().await;
@@ -113,14 +107,31 @@ async fn entries_that_may_have_been_added_before_a_connection_broke_are_marked()
     };
     publish(&["before"]);
     until(&server, &["XLEN", "log"], |length: u64| length == 1).await;
-    cut.store(true, Ordering::Relaxed);
-    publish(&["a", "b"]);
-    until(&server, &["XLEN", "log"], |length: u64| length == 5).await;
+    faulty.fail_next();
+    let (failing, length) = match fault {
+        Fault::LostResponse => (&["a", "b"][..], 5),
+        // A pipeline with one command receives one rejection.
+        Fault::Rejection => (&["a"][..], 2),
+    };
+    publish(failing);
+    until(&server, &["XLEN", "log"], |entries: u64| entries == length).await;
+    assert!(faulty.has_failed());
     publish(&["after"]);
-    until(&server, &["XLEN", "log"], |length: u64| length == 6).await;
+    until(&server, &["XLEN", "log"], |entries: u64| {
+        entries == length + 1
+    })
+    .await;
     type Entries = Vec<(String, Vec<String>)>;
     let entries: Entries = query(&server, &["XRANGE", "log", "-", "+"]).await;
     let entries = entries.into_iter().map(|(_, fields)| fields.join(" "));
+    Some(entries.collect())
+}
+
+#[tokio::test]
+async fn entries_that_may_have_been_added_before_a_connection_broke_are_marked() {
+    let Some(entries) = entries_around(Fault::LostResponse).await else {
+        return;
+    };
     let expected = [
         "name before",
         "name a",
@@ -129,5 +140,13 @@ async fn entries_that_may_have_been_added_before_a_connection_broke_are_marked()
         "name b again 1",
         "name after",
     ];
-    assert_eq!(entries.collect::<Vec<_>>(), expected);
+    assert_eq!(entries, expected);
+}
+
+#[tokio::test]
+async fn entries_that_redis_rejected_are_not_marked() {
+    let Some(entries) = entries_around(Fault::Rejection).await else {
+        return;
+    };
+    assert_eq!(entries, ["name before", "name a", "name after"]);
 }

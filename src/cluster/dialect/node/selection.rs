@@ -24,7 +24,7 @@ pub(super) struct RoomList {
 }
 
 impl RoomList {
-    /// Reads a list; `None` if the value is none.
+    /// Reads a list; `None` if the value is not one.
     pub(super) fn read(value: &Value) -> Option<Self> {
         let items = match value {
             Value::Null => &[][..],

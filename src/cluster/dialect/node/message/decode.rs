@@ -292,7 +292,7 @@ impl MessageContent {
         })
     }
 
-    /// An event for servers. The sender of a request awaits an answer to what other servers accept.
+    /// An event for servers. The sender of a request awaits a response to what other servers accept.
     fn server_event(
         &self,
         list: &str,

@@ -195,6 +195,10 @@ fn what_would_break_clients_or_is_malformed_is_rejected() {
     }
     let deep: Bytes = vec![0x93; 10_000].into();
     error("socket.io#/#", &deep);
+}
+
+#[test]
+fn requests_that_are_malformed_or_would_concern_all_sockets_are_rejected() {
     error("socket.io-request#/#", &Bytes::from_static(b"{"));
     for message in [
         json!({"uid": "u".repeat(257), "type": 5, "requestId": "q"}),
