@@ -53,8 +53,8 @@ async fn a_second_signal_also_ends_the_shutdown_after_a_drain() {
     };
     let url = redis.url();
     let mut node = Node::start(&[("ROOMWIRE_BUS__REDIS_URL", &url)]);
-    node.line("redis is connected");
-    node.line("listening on http://");
+    node.start_line("redis is connected");
+    node.start_line("listening on http://");
     // The lease on the node's name cannot be released.
     let () = redis.query(&["CLIENT", "PAUSE", "60000", "ALL"]);
     node.signal("TERM");
@@ -90,7 +90,7 @@ async fn a_drained_node_has_released_the_resources_of_its_clients() {
         ("ROOMWIRE_DRAIN__TIMEOUT", "2m"),
     ]);
     let internal = node.address("internal listener on http://");
-    node.line("redis is connected");
+    node.start_line("redis is connected");
     let address = node.address("listening on http://");
     // After a first client the workers run and have allocated what they need. A drain waits for a polling client that has
     // polled at least once.

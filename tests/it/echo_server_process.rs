@@ -25,7 +25,7 @@ fn start(redis: &RedisServer, backend: &TestBackend) -> (Node, String) {
         ("ROOMWIRE_APP__ECHO_SERVER__LEAVE_DELAY", "500ms"),
         ("ROOMWIRE_APP__ECHO_SERVER__EMIT_RECONNECT", "false"),
     ]);
-    node.line("redis is connected");
+    node.start_line("redis is connected");
     let address = node.address("listening on http://");
     (node, address)
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::WebsocketClient;
 use crate::support::backend::{TestBackend, accept};
-use crate::support::process::Node;
+use crate::support::process::{Node, listening_address};
 use crate::support::receiver::{Receiver, SECRET};
 use crate::support::redis::RedisServer;
 
@@ -45,7 +45,7 @@ impl Backends {
             ("ROOMWIRE_WEBHOOK__NOTICES__KINDS", "disconnected"),
             ("ROOMWIRE_WEBHOOK__NOTICES__DEBOUNCE", "0s"),
         ]);
-        node.line("redis is connected");
+        node.start_line("redis is connected");
         let address = node.address("listening on http://");
         (node, address)
     }
@@ -173,8 +173,8 @@ async fn a_node_that_was_paused_past_its_lease_closes_its_sessions_and_serves_un
     paused.signal("CONT");
     a.rest().await;
     paused.line("starting again, under another name");
-    let again = paused.address("listening on http://");
-    let b = client(&again).await;
+    let again = paused.line("listening on http://");
+    let b = client(listening_address(&again)).await;
     assert_ne!(b.socket[..4], a.socket[..4]);
     backends.expect(&disconnects).await;
     backends.registered(1).await;

@@ -23,7 +23,7 @@ fn start(redis: &RedisServer) -> (Node, String) {
         ("ROOMWIRE_BUS__REDIS_URL", &redis.url()),
         ("ROOMWIRE_BUS__LEASE", "6s"),
     ]);
-    node.line("redis is connected");
+    node.start_line("redis is connected");
     let address = node.address("listening on http://");
     (node, address)
 }

@@ -43,8 +43,8 @@ async fn start(redis: &RedisServer, address: &str, api: Option<&str>) -> Node {
     let started = spawn_blocking(move || {
         let environment: Vec<_> = environment.iter().map(|(key, it)| (*key, &**it)).collect();
         let node = Node::start(&environment);
-        node.line("redis is connected");
-        node.line("listening on http://");
+        node.start_line("redis is connected");
+        node.start_line("listening on http://");
         node
     });
     started.await.unwrap()

@@ -1,5 +1,6 @@
 //! The built binary as a separate process.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -40,6 +41,8 @@ pub fn text(bytes: &[u8]) -> &str {
 pub struct Node {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// Lines that were received while others were awaited.
+    passed_over: RefCell<Vec<String>>,
     /// Held while the next line is read.
     reading: Arc<Mutex<()>>,
 }
@@ -70,6 +73,7 @@ impl Node {
         Self {
             child,
             lines,
+            passed_over: RefCell::default(),
             reading,
         }
     }
@@ -81,7 +85,19 @@ impl Node {
 
     /// Waits for a line of the log.
     pub fn line(&self, with: &str) -> String {
-        self.lines_until(with).pop().unwrap_or_default()
+        let mut lines = self.lines_until(with);
+        let line = lines.pop().unwrap_or_default();
+        self.passed_over.borrow_mut().append(&mut lines);
+        line
+    }
+
+    /// Waits for a line that a node logs once, when it starts. Such lines have no certain order: Redis may respond before
+    /// or after the node listens.
+    pub fn start_line(&self, with: &str) -> String {
+        let passed_over = self.passed_over.borrow();
+        let passed = passed_over.iter().find(|line| line.contains(with)).cloned();
+        drop(passed_over);
+        passed.unwrap_or_else(|| self.line(with))
     }
 
     /// The lines of the log up to one with this text.
@@ -138,7 +154,7 @@ impl Node {
 
     /// The address in its log after `with`, such as `listening on http://`.
     pub fn address(&self, with: &str) -> String {
-        let line = self.line(with);
+        let line = self.start_line(with);
         let rest = line.split_once(with).unwrap().1;
         let end = rest.find([' ', ':']).unwrap();
         let port = rest[end + 1..].split(|c: char| !c.is_ascii_digit()).next();
