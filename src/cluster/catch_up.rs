@@ -36,7 +36,7 @@ impl Bridge {
     /// A logged event arrived.
     pub(super) fn receive_logged(&mut self, logged: LoggedEmit, ctx: &mut Context<Self>) {
         if self.directory.history().is_none() {
-            // This node does not know the logs; the event needs no order here.
+            // This node has no logs configured; the event needs no order here.
             let LoggedEmit {
                 emit,
                 stamp,

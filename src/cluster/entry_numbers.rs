@@ -51,7 +51,7 @@ impl Default for ArrivedNumbers {
 }
 
 impl ArrivedNumbers {
-    /// Records a number. Returns whether it had arrived before, which also holds for those too old to know.
+    /// Records a number. Returns whether it had arrived before; numbers too old to be remembered count as arrived.
     fn note(&mut self, number: u64) -> bool {
         if self.newest.saturating_sub(number) >= WINDOW {
             return true;

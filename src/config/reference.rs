@@ -38,7 +38,7 @@ const NAMES_HEAD: &str = "
 
 `RUST_LOG` sets `log.filter` and takes precedence over every other way to set it.
 
-The environment variables of Open WebUI are understood too. They take precedence over the file; `ROOMWIRE_` variables take precedence over
+The environment variables of Open WebUI are supported too. They take precedence over the file; `ROOMWIRE_` variables take precedence over
 them.
 
 | Name | Effect |

@@ -42,15 +42,16 @@ table! {
         python: bool = "auto", switch().or_auto();
         /// Channel of the python-socketio servers (their `channel` option).
         python_channel: String = "socketio", text("name", values::channel_name);
-        /// Whether this node also subscribes to their channels per room. `auto` = on with `app.kind = "open_webui"`.
+        /// Whether this node also subscribes to the channels per room of these servers. `auto` = on with
+        /// `app.kind = "open_webui"`.
         python_room_channels: bool = "auto", switch().or_auto();
         /// Messages in JSON that backends publish in forms of their own, as entries `[[bus.json]]` of a file
         /// (docs/bus.md).
         json: Vec<JsonSourceEntry> = [], tables();
         /// Socket.IO servers in Node on the same Redis, by their adapter: `pubsub` is `createAdapter` of
         /// `@socket.io/redis-adapter`, `sharded` its `createShardedAdapter`, `streams` is `@socket.io/redis-streams-adapter`.
-        /// Messages of `@socket.io/redis-emitter` and its ports to other languages are part of `pubsub`; `emitters`: only
-        /// these, for a Redis without servers in Node (docs/bus.md#nodejs).
+        /// With `pubsub`, nodes also receive messages of `@socket.io/redis-emitter` and its ports to other languages; with
+        /// `emitters`, only these, for a Redis without servers in Node (docs/bus.md#nodejs).
         node_adapter: NodeAdapter = "none", choice(NODE_ADAPTERS);
         /// Prefix of the channels of these servers and emitters (their `key` or `channelPrefix` option).
         node_key: String = "socket.io", text("name", values::channel_name);
@@ -81,7 +82,7 @@ table! {
         /// With `node_sessions`: prefix of the keys of sessions in Redis (`sessionKeyPrefix`).
         node_session_key: String = "sio:session:", text("prefix", values::channel_name);
         /// With `node_sessions`: maximum number of entries of the stream, of all namespaces, that are read to recover a
-        /// session. If more were added since the position of its client, it begins a new session.
+        /// session. If more were added since the position of the client, the client begins a new session.
         node_session_entries: usize = 100000, number(1..);
         /// Whether messages are translated between servers in Python and servers in Node or emitters on this Redis, so
         /// that they form one cluster. `auto` = on with `bus.python` and a `bus.node_adapter`; with `sharded` only if
@@ -127,8 +128,9 @@ entry! {
     /// An entry of `[[bus.json]]`. A field is a JSON pointer into the message, such as `/event`, or `=` and a constant,
     /// such as `=update`.
     pub JsonSourceEntry {
-        /// Name of the channel. `{room}` stands for the name of a room: the channels of rooms with members are subscribed
-        /// to. `{namespace}` stands for a namespace without its slash: those with sockets are subscribed to.
+        /// Name of the channel. `{room}` stands for the name of a room: a node subscribes to the channels of the rooms that
+        /// have members on it. `{namespace}` stands for a namespace without its slash: a node subscribes to the channels
+        /// of the namespaces in which it has sockets.
         channel: ChannelTemplate = text("name with `{room}`, `{namespace}`", ChannelTemplate::parse);
         /// Name of the event.
         event: JsonField = text("field", JsonField::parse_target);
@@ -143,7 +145,7 @@ entry! {
         namespace: Option<JsonField> = text("field", JsonField::parse_target).optional();
         /// JSON pointers to rooms or ids of sockets, or lists of them, that do not receive the event. Absent = none.
         except: Option<Vec<JsonPointer>> = list(text("JSON pointer", JsonPointer::parse)).optional();
-        /// Whether a message without a room is for all sockets of the namespace; otherwise it is dropped. Absent =
+        /// Whether a message without a room is sent to all sockets of the namespace; otherwise it is dropped. Absent =
         /// false.
         broadcast: Option<bool> = flag().optional();
     }

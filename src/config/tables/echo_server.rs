@@ -16,8 +16,8 @@ table! {
         /// The namespace whose clients receive what the backend broadcasts. Stock clients connect to `/`.
         namespace: String = "/", text("namespace", values::single_namespace);
         /// Backends that decide who may subscribe to private and presence channels: `http[s]://host[:port][/path]`. Of
-        /// several, the request is sent to the one whose host is in the `Referer` (or else `Origin`) of the client, or
-        /// else to the first.
+        /// several, the one whose scheme, host and port are those of the `Referer` (or else `Origin`) of the client
+        /// receives the request, or else the first.
         auth_hosts: Vec<WebhookUrl> = ["http://localhost"], list(text("URL", WebhookUrl::parse)).at_least_one("backend");
         /// Path of that request, appended to the URL of the backend.
         auth_endpoint: String = "/broadcasting/auth", text("path", values::path);
@@ -62,9 +62,9 @@ table! {
 entry! {
     /// An entry of `[[app.echo_server.clients]]`.
     pub EchoClientEntry {
-        /// The app in the path: `/apps/APP_ID/…`.
+        /// Name of the app in the path of its routes: `/apps/APP_ID/…`.
         app_id: String = text("name", app_id);
-        /// The key of its backend.
+        /// The key that the backend of the app presents.
         key: Option<Secret> = text("at least 16 characters", values::token).map(Some), secret;
     }
 }

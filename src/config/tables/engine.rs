@@ -25,10 +25,11 @@ table! {
         ping_timeout: Duration = "20s", duration(MILLISECOND..);
         /// Time limit for an upgrade from polling to websocket.
         upgrade_timeout: Duration = "10s", duration(MILLISECOND..);
-        /// Whether clients may use the msgpack parser (`socket.io-msgpack-parser`). Their first packet decides.
+        /// Whether clients may use the msgpack parser (`socket.io-msgpack-parser`). The first packet of a client selects
+        /// its parser; clients of Socket.IO 2 select it in their query.
         msgpack: bool = true, flag();
-        /// Whether clients may use revision 3 of Engine.IO, that is Socket.IO 2 (`socket.io-client` 2.x, old mobile apps). See
-        /// docs/clients.md.
+        /// Whether clients may use revision 3 of Engine.IO, that is Socket.IO 2 (`socket.io-client` 2.x, old mobile apps;
+        /// docs/clients.md#socketio-2).
         eio3: bool = false, flag();
         /// Size limit of a message, or of the body of a polling request, from a client. Clients receive it in the
         /// handshake.
@@ -39,10 +40,10 @@ table! {
         compression_threshold: Option<usize> = "1024B", size(0..).map(none_if_0);
         /// Whether messages on websockets are compressed (permessage-deflate) for clients that offer it, as browsers do.
         websocket_compression: bool = false, flag();
-        /// Size from which messages to these clients are compressed.
+        /// Size from which messages to these clients are compressed. Messages of more than 1 MiB are not compressed.
         websocket_compression_threshold: usize = "1024B", size(1..);
-        /// Level of this compression: 1 is the fastest, 9 yields the fewest bytes. What only one client receives is always
-        /// compressed at level 1.
+        /// Level of this compression: 1 is the fastest, 9 yields the fewest bytes. Messages to a single client, and
+        /// messages of more than 128 KiB, are always compressed at level 1.
         websocket_compression_level: u32 = 4, number(1..=9);
     }
 }

@@ -103,7 +103,7 @@ impl Config {
         by_notice || self.app.uses(AppKind::Webhook)
     }
 
-    /// Whether other nodes must know when this one is lost.
+    /// Whether other nodes must report when this one is lost.
     pub fn needs_registry(&self) -> bool {
         let has_presence = !self.presence.rooms.is_empty() || self.app.uses_echo_server();
         self.reports_disconnects() || has_presence

@@ -1,8 +1,8 @@
 //! The messages between Roomwire nodes (docs/bus.md#the-native-dialect): a fixed head, a body with the parts of the
 //! packet as clients receive them, and extensions. The receiver shares the bytes instead of parsing or copying them.
 //!
-//! Nodes of the same major version understand each other. A newer minor version may add kinds, flags, fields at the end of
-//! a body and extensions, which older nodes skip; anything else needs a new major version.
+//! Nodes of the same major version can decode each other's messages. A newer minor version may add kinds, flags, fields at
+//! the end of a body and extensions, which older nodes skip; anything else needs a new major version.
 
 mod channels;
 mod dialect;
