@@ -43,7 +43,7 @@ struct Options {
     /// The prefix of the names of its members, such as `socketio.`.
     prefix: &'static str,
     members: Map<String, Value>,
-    /// Options whose values are of another type than theirs.
+    /// Options whose values have the wrong type.
     mistyped: Vec<String>,
 }
 
@@ -290,7 +290,7 @@ fn backend(options: &mut Options, file: &mut ConvertedFile) -> Vec<String> {
             Ok(_) => valid.push(host),
             // It may contain a password.
             Err(_) if host.contains('@') => file.note(format!(
-                "authHost: entry {} contains credentials, which app.echo_server.auth_hosts cannot; name the host without them there",
+                "authHost: entry {} contains credentials, which app.echo_server.auth_hosts cannot contain; set the URL there without credentials",
                 number + 1
             )),
             Err(_) => file.note(format!(
@@ -333,7 +333,7 @@ fn clients(options: &mut Options, file: &mut ConvertedFile) {
         let key = client.get("key").and_then(text_of).unwrap_or_default();
         if key.len() < MIN_KEY {
             file.note(format!(
-                "clients: the key of `{app}` has less than {MIN_KEY} characters; choose another"
+                "clients: the key of `{app}` has fewer than {MIN_KEY} characters; choose another one"
             ));
             continue;
         }

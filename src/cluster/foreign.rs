@@ -19,7 +19,7 @@ use crate::clock;
 use crate::metrics::labels::BusDrop;
 use crate::model::{AckToken, Command, Emit, Query, ReplyTo, ServerSideEvent, Unfit, Workers};
 
-/// Time for which acks are awaited for a member that names none.
+/// Time for which acks are awaited for a member that names no timeout.
 const ACK_TIME: Duration = Duration::from_secs(60);
 /// The answer to an event for servers without a handler on this node.
 const NO_ANSWER: &str = "null";
@@ -114,7 +114,7 @@ impl Receiver {
         });
     }
 
-    /// Answers an event for servers that cannot be decoded.
+    /// Responds to an event for servers that cannot be decoded.
     pub(super) fn answer_unread_event(
         &self,
         channel: &Channel,

@@ -1,4 +1,4 @@
-//! Which node translates between foreign dialects: how the bridge uses the lease, and what it does at its end.
+//! Which node translates between foreign dialects: how the bridge uses the lease, and what it does when the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;

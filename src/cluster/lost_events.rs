@@ -1,5 +1,5 @@
-//! Names the loss of events that were dropped while Redis was away, or that Redis has lost: by an event in the logs that
-//! lack them, which members receive that recover later, too.
+//! Reports events that were dropped while Redis was away, or that Redis has lost. The report is an event in the logs that
+//! lack them, so members whose sessions are recovered later receive it too.
 
 use log::warn;
 use serde_json::json;

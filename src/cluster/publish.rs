@@ -162,8 +162,8 @@ impl Publisher {
 
     /// Publishes an emit that requests an ack, and reports to the requesting worker how many nodes received it.
     ///
-    /// Returns `false` for other commands, while Redis is away, and if it is also for members of a dialect that do not
-    /// report that an emit reached none of their clients; the request then ends by its timeout.
+    /// Returns `false` for other commands, while Redis is away, and if the emit is also for members of a dialect that do
+    /// not report that an emit reached none of their clients; the request then ends by its timeout.
     fn publish_emit_with_ack(&self, command: &Command) -> bool {
         let Command::Emit(Emit {
             ack: Some(token), ..

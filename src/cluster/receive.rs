@@ -373,7 +373,7 @@ impl Receiver {
         self.count_dropped(BusDrop::Unfit);
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {
-            warn!(reason:% = unfit, others; "bus message dropped: clients would close their connections on it");
+            warn!(reason:% = unfit, others; "bus message dropped: clients would close their connections on receiving it");
         }
     }
 

@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A reader of what encoders of the first msgpack write, which has no binary values: those are text that is not UTF-8.
+    /// A reader for encoders of the first msgpack, which has no binary type: text that is not UTF-8 counts as binary.
     pub fn lenient(message: &'a Bytes) -> Self {
         let is_lenient = true;
         Self {

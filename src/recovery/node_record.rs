@@ -61,7 +61,8 @@ struct RoomwireMember {
 impl NodeRecord {
     /// Decodes a record. `namespace` is used if the record has none, because a server has written it.
     ///
-    /// # Errors The record is malformed or too large.
+    /// # Errors
+    /// The record is malformed or too large.
     pub fn decode(value: &[u8], namespace: &Namespace) -> Result<Self, UnusableRecord> {
         if value.len() > MAX_RECORD {
             return Err(UnusableRecord::TooLarge);

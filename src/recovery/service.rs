@@ -28,7 +28,7 @@ use crate::store::{Store, StoreError};
 /// Number of missed events that a node holds in memory for sessions whose clients receive them. Those of sessions that are
 /// being opened come on top.
 const HELD_EVENTS: u32 = 200_000;
-/// Number of claims that wait for a worker. It notices those beyond when it writes the record of the session.
+/// Number of claims that wait for a worker. The worker notices further ones when it writes the record of the session.
 const WAITING_CLAIMS: usize = 4096;
 
 /// What recovery needs of its node.

@@ -12,7 +12,7 @@ use crate::store::{SharedEntry, Store, StoreError};
 /// Number of entries after which a read ends, so that it does not delay the reads of other sessions, and stays within the
 /// time limit of an operation on a slow machine.
 const ENTRIES: usize = 1_000;
-/// How long before its repetition an entry was added, at most: the time in which a node gives up an event.
+/// How long before its repetition an entry was added, at most: the time after which a node drops a queued event.
 const REPEATED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The number of an entry; 0, which no entry has, if its id does not fit into a position.

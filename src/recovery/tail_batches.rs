@@ -77,7 +77,7 @@ impl TailBatches {
         Arc::clone(&next)
     }
 
-    /// Lets nobody enter the batch any more; returns its logs.
+    /// Closes the batch, so that no further request shares it; returns its logs.
     fn close(&self, batch: &Arc<TailBatch>) -> Vec<LogName> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&next, batch) {

@@ -85,7 +85,7 @@ impl Pool {
         self.count(UpstreamEventKind::Unfit);
         static BURST: Burst = Burst::new();
         if let Some(others) = BURST.note() {
-            warn!(reason:% = unfit, others; "packet from an upstream dropped: clients would close their connections on it");
+            warn!(reason:% = unfit, others; "packet from an upstream dropped: clients would close their connections on receiving it");
         }
     }
 

@@ -49,7 +49,7 @@ impl RejectedResponse {
         }
     }
 
-    /// Logs it, once per burst; returns the status for the client.
+    /// Logs the rejection, once per burst; returns the status for the client.
     fn log(&self, url: &WebhookUrl) -> u16 {
         if let Some(others) = self.burst.note() {
             log::warn!(url:%, reason = self.reason, others; "auth response rejected");
@@ -58,7 +58,7 @@ impl RejectedResponse {
     }
 }
 
-/// Sends such requests from one worker.
+/// Sends the requests about subscriptions from one worker.
 pub(super) struct Authorizer {
     client: WebhookClient,
     /// By the URLs of `auth_urls`.
@@ -167,7 +167,7 @@ fn form(channel: &str, socket: SocketId) -> String {
         .finish()
 }
 
-/// Their names and values, in bytes.
+/// The size of the names and values of headers, in bytes.
 fn size(headers: &HeaderMap) -> usize {
     let lengths = headers
         .iter()
@@ -175,7 +175,7 @@ fn size(headers: &HeaderMap) -> usize {
     lengths.sum()
 }
 
-/// The headers of the request. Those that the client chose replace others of the same name.
+/// The headers of the request. A header that the client chose replaces another one of the same name.
 fn headers(
     handshake: Option<&Handshake>,
     chosen: &[(&str, String)],

@@ -32,7 +32,7 @@ pub struct EchoServerFactory {
 }
 
 impl EchoServerFactory {
-    /// Of apps with these settings.
+    /// The factory of apps with these settings.
     pub fn new(settings: &EchoServerConfig, parts: EchoServerParts) -> Self {
         // Sessions keep headers by static names; the names of a configuration live as long as the process.
         let headers = settings.headers.iter();

@@ -13,11 +13,12 @@ use crate::presence::PresenceRooms;
 struct ChannelMembership {
     channel: Room,
     member: EchoMember,
-    /// Whether the presence of the node has it.
+    /// Whether the user was entered into the presence of the node.
     is_entered: bool,
 }
 
-/// Notes who may be present by the decision of the backend, and enters and leaves with the membership in the room.
+/// The users whom the backend has admitted. A user is entered into the presence of the node when its socket joins the
+/// room, and removed when the socket leaves the room.
 pub(super) struct Memberships {
     presence: Option<Arc<PresenceRooms>>,
     sockets: RefCell<HashMap<SocketId, Vec<ChannelMembership>>>,

@@ -59,7 +59,7 @@ return receivers";
 /// Adds the commands for messages with logs to pipelines.
 pub(super) struct Appender {
     keys: LogKeys,
-    /// By which Redis names the script.
+    /// The hash that identifies the script in Redis.
     hash: String,
     /// Whether the script publishes. In a Redis Cluster, whose other servers have the channels, it does not.
     publishes: bool,
@@ -83,7 +83,7 @@ impl Appender {
         command
     }
 
-    /// Adds the command for a message. The first one of a pipeline contains the script, which Redis then knows. `epoch`
+    /// Adds the command for a message. The first one of a pipeline contains the script; later ones refer to it. `epoch`
     /// begins if Redis has none; it must not have been used for another pipeline, because Redis may have lost its data
     /// since.
     pub(super) fn add(

@@ -1,7 +1,7 @@
 //! Which logs were appended to lately, to notice a server that lacks what it has acknowledged.
 //!
 //! Replication is asynchronous, and a server writes its file once a second: after a failover or a restart, Redis may lack
-//! the last messages. With them it lacks the last sequence numbers of their senders, which shows it.
+//! the last messages. Then it also lacks the last sequence numbers of their senders, which reveals the loss.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Maximum size in bytes of the data of a client's packets that are not messages, on a websocket: that of a control frame.
 const MAX_CONTROL_DATA: usize = 125;
-/// The reason of the close frame that ends a websocket with larger ones, with code 1002 (docs/protocol.md#14-websocket).
+/// The reason in the close frame, with code 1002, for a packet with more data (docs/protocol.md#14-websocket).
 pub const EXCESS_DATA: &str = "packet that is not a message has more than 125 bytes of data";
 
 /// Whether a text of a websocket is a packet that is not a message, with more data than it may have. No limit of events

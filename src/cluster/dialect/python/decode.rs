@@ -168,7 +168,7 @@ fn ack(message: &PythonMessage<'_>) -> Option<AckToken> {
 }
 
 /// Decodes `data` in every form since 5.14: a list holds the arguments, null stands for none, anything else is the only
-/// argument. With `binary` the first element is that, and the others are attachments.
+/// argument. With `binary`, the first element has such a form, and the others are attachments.
 fn payload(message: &PythonMessage<'_>) -> Result<Payload, DecodeError> {
     let event = message.event.map(RawValue::get);
     // Stock servers and clients also have numbers as names.

@@ -40,17 +40,17 @@ pub(super) struct ClusterMessage {
     pub(super) body: MessageBody,
 }
 
-/// What a message requests or responds.
+/// What a message requests, or the response that it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MessageBody {
-    /// An emit, whose token is missing. With a request id, the sender expects the number of sockets that receive it and
-    /// their acks, until `timeout` has passed.
+    /// An emit, whose ack token is not set yet. With a request id, the sender expects the number of sockets that receive
+    /// the emit, and their acks, until `timeout` has passed.
     Emit {
         emit: Emit,
         request: Option<String>,
         timeout: Option<Duration>,
     },
-    /// An emit whose sender expects the number of sockets, and which selects none, or which clients cannot receive.
+    /// An emit that selects no socket, or that clients cannot receive. Its sender expects the number of sockets.
     EmitToNobody {
         request: String,
         unfit: Option<Unfit>,
@@ -59,14 +59,14 @@ pub(super) enum MessageBody {
     Change(Command),
     /// Requests the selected sockets of each server.
     Fetch { selector: Selector, request: String },
-    /// The same, but it selects none.
+    /// A request for sockets that selects none.
     FetchOfNobody { request: String },
     /// An event for servers. With a request id, each of them must respond.
     ServerEvent {
         payload: Payload,
         request: Option<String>,
     },
-    /// Such an event with a request id that cannot be decoded.
+    /// An event for servers that cannot be decoded, and to which its sender expects a response.
     UnreadServerEvent { request: String, unfit: Unfit },
     /// The number of sockets that received an emit of this node.
     Count { request: String, sockets: u64 },

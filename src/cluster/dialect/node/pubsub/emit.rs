@@ -18,7 +18,7 @@ pub(super) enum Broadcast {
     Nobody,
 }
 
-/// Decodes an emit that was published for a namespace, or for all if that is `None`.
+/// Decodes an emit that was published for `namespace`, or for any namespace if `namespace` is `None`.
 pub(super) fn broadcast(
     message: &Bytes,
     namespace: Option<&str>,

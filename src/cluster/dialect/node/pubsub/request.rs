@@ -74,13 +74,13 @@ pub(super) enum PubSubRequest {
     FetchOfNobody {
         request: String,
     },
-    /// An emit whose recipients are counted; its token is missing.
+    /// An emit whose recipients are counted; its ack token is not set yet.
     Emit {
         emit: Emit,
         request: String,
         timeout: Option<Duration>,
     },
-    /// Such an emit that selects no socket, or that clients cannot receive.
+    /// An emit whose recipients are counted, and which selects no socket, or which clients cannot receive.
     EmitToNobody {
         request: String,
         unfit: Option<Unfit>,
@@ -110,7 +110,7 @@ struct JsonRequest<'a> {
     close: bool,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
-    /// Of servers with another numbering.
+    /// Only in requests of servers that number the types of requests differently.
     requestid: Option<IgnoredAny>,
 }
 
