@@ -1,4 +1,4 @@
-//! From where a client wants the events of a room.
+//! From where on a client requests the events of a room.
 
 use std::str::FromStr;
 

@@ -27,7 +27,7 @@ pub(super) struct NoticeBacklog {
     node: NodeId,
     queue: RefCell<NoticeQueue>,
     changed: Notify,
-    /// When a stopping node gives up sending; `None` while it runs.
+    /// When a stopping node ends sending; `None` while it runs.
     deadline: watch::Sender<Option<Instant>>,
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Epoch, Namespace, Room, SocketId};
 /// Maximum number of former socket ids under which a session still receives events.
 pub(super) const FORMER_IDS: usize = 8;
 
-/// A session as its client knows it.
+/// The record of a session, independent of its form in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {
     pub namespace: Namespace,

@@ -36,7 +36,7 @@ struct PendingJoin {
     permissions: Option<RoomPermissions>,
 }
 
-/// What a client learns about the replay of a log.
+/// What a client receives about the replay of a log.
 struct ReplayReport(Option<LogReplay>);
 
 impl ReplayReport {

@@ -85,7 +85,10 @@ fn sources_of_decisions(config: &Config, checker: &mut Checker<'_, '_>) {
             && !config.has_room_backend()
             && !checker.is_auto(&key)
         {
-            checker.reject(&key, "`backend` requires a backend to ask: set webhook.url");
+            checker.reject(
+                &key,
+                "`backend` requires a backend that decides: set webhook.url",
+            );
         }
         let of_identity = |condition: &PolicyCondition| {
             !matches!(

@@ -81,7 +81,7 @@ fn tls(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
     }
 }
 
-/// A backend that others can reach cannot tell unsigned requests of this node from theirs.
+/// A backend that others can reach cannot distinguish unsigned requests of this node from theirs.
 fn signatures(webhook: &WebhookConfig, checker: &mut Checker<'_, '_>) {
     let urls = webhook.hook_urls();
     if webhook.signing_secrets.is_empty()
