@@ -550,7 +550,7 @@ mod tests {
         }
         for note in [
             "# authHost: `.b.test` is no URL",
-            "# clients: the key of `x` has less than 16",
+            "# clients: the key of `x` has fewer than 16",
             "# databaseConfig.publishPresence: use the notices",
             "# databaseConfig.redis.retryStrategy: has no equivalent",
             "# sslCertChainPath: append /chain.pem",
