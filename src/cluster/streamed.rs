@@ -1,4 +1,4 @@
-//! Publishes commands of namespaces with shared sessions through their streams (docs/bus.md#shared-sessions).
+//! Publishes commands of namespaces with shared sessions through their streams (docs/node-servers.md#shared-sessions).
 
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,5 @@
 //! Records of sessions as `@socket.io/redis-streams-adapter` writes them: base64 of msgpack
-//! (`docs/bus.md#shared-sessions`).
+//! (`docs/node-servers.md#shared-sessions`).
 //!
 //! Servers read and write `sid`, `pid`, `rooms` and `data`. Nodes add `roomwire`, which servers ignore and do not keep.
 

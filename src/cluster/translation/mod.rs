@@ -1,5 +1,5 @@
 //! Carries messages between foreign programs that use different dialects and share a Redis, such as servers in Node and
-//! in Python (docs/bus.md#one-cluster-with-node-and-python-servers).
+//! in Python (docs/python-servers.md#one-cluster-with-node-and-python-servers).
 //!
 //! Each node receives the messages of every dialect itself, and one node of the cluster publishes them in the others
 //! ([`turn`]). What it publishes is marked as a message of its cluster: nodes of the cluster drop it, nodes of other

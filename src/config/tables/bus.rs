@@ -46,12 +46,12 @@ table! {
         /// `app.kind = "open_webui"`.
         python_room_channels: bool = "auto", switch().or_auto();
         /// Messages in JSON that backends publish in forms of their own, as entries `[[bus.json]]` of a file
-        /// (docs/bus.md).
+        /// (docs/redis-json.md).
         json: Vec<JsonSourceEntry> = [], tables();
         /// Socket.IO servers in Node on the same Redis, by their adapter: `pubsub` is `createAdapter` of
         /// `@socket.io/redis-adapter`, `sharded` its `createShardedAdapter`, `streams` is `@socket.io/redis-streams-adapter`.
         /// With `pubsub`, nodes also receive messages of `@socket.io/redis-emitter` and its ports to other languages; with
-        /// `emitters`, only these, for a Redis without servers in Node (docs/bus.md#nodejs).
+        /// `emitters`, only these, for a Redis without servers in Node (docs/node-servers.md).
         node_adapter: NodeAdapter = "none", choice(NODE_ADAPTERS);
         /// Prefix of the channels of these servers and emitters (their `key` or `channelPrefix` option).
         node_key: String = "socket.io", text("name", values::channel_name);
@@ -77,7 +77,7 @@ table! {
         node_sharded_pubsub: bool = false, flag();
         /// With the streams adapter: whether sessions in `recovery.namespaces` are shared with the servers (their
         /// `connectionStateRecovery`), so that a client can continue its session at a node or a server. Events of these
-        /// namespaces are then published through the stream (docs/bus.md#shared-sessions).
+        /// namespaces are then published through the stream (docs/node-servers.md#shared-sessions).
         node_sessions: bool = false, flag();
         /// With `node_sessions`: prefix of the keys of sessions in Redis (`sessionKeyPrefix`).
         node_session_key: String = "sio:session:", text("prefix", values::channel_name);

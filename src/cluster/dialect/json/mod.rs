@@ -1,5 +1,5 @@
-//! Messages in JSON that a backend publishes in a form of its own (docs/bus.md#json-of-a-backend): the configuration names
-//! their channels, and where the parts of an event are in them.
+//! Messages in JSON that a backend publishes in a form of its own (docs/redis-json.md): the configuration names their
+//! channels, and where the parts of an event are in them.
 //!
 //! Only decoded; nodes publish nothing on these channels. Each [`JsonSource`](crate::config::JsonSource) is a dialect of
 //! its own. The sources of a node are `BusConfig::json_sources`: the entries of `[[bus.json]]`, and those that other

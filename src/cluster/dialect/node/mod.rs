@@ -1,4 +1,4 @@
-//! Socket.IO servers in Node on the same Redis, whose adapters connect them (docs/bus.md#other-adapters-of-nodejs).
+//! Socket.IO servers in Node on the same Redis, whose adapters connect them (docs/node-servers.md).
 
 mod exchange;
 mod members;

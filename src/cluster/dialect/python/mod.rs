@@ -1,4 +1,5 @@
-//! The JSON messages that python-socketio's managers exchange over Redis (docs/bus.md#the-python-socketio-dialect).
+//! The JSON messages that python-socketio's managers exchange over Redis
+//! (docs/python-servers.md#the-python-socketio-dialect).
 //!
 //! Encodes the form of 5.15.1 and later, decodes every JSON form since 5.14, and rejects pickle undecoded, as stock
 //! managers do since 5.14. Messages of Roomwire nodes begin with `host_id`, which names cluster and node, so that the

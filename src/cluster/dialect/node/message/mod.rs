@@ -1,5 +1,5 @@
 //! The messages of Socket.IO's `ClusterAdapter`, which the sharded and the streams adapter have in common: a type, its
-//! data, the id of the sender and the namespace (docs/bus.md#other-adapters-of-nodejs).
+//! data, the id of the sender and the namespace (docs/node-servers.md#other-adapters).
 
 mod decode;
 mod encode;

@@ -1,5 +1,5 @@
 //! The messages of `@socket.io/redis-adapter` over pub/sub, which `@socket.io/redis-emitter`, its predecessors and its
-//! ports to other languages also publish (docs/bus.md#nodejs).
+//! ports to other languages also publish (docs/node-servers.md#the-pubsub-adapter).
 //!
 //! A server crashes on a broadcast that is not one complete msgpack list, so nothing else is published on those
 //! channels. Messages of Roomwire nodes begin with an id that names cluster and node, so that the nodes of the cluster
