@@ -51,7 +51,7 @@ fn noticing(receiver: &Receiver, settings: &[(&str, &str)]) -> Config {
     let url = receiver.url();
     let usual = [
         ("WEBHOOK__SECRETS", SECRET),
-        ("WEBHOOK__TIMEOUT", "3s"),
+        ("WEBHOOK__TIMEOUT", "5s"),
         ("WEBHOOK__BREAKER_FAILURES", "1000"),
         ("WEBHOOK__NOTICES__URL", &url),
         ("WEBHOOK__NOTICES__DEBOUNCE", "0s"),
@@ -153,7 +153,8 @@ async fn the_life_of_a_socket_is_received_in_order_and_signed() {
 async fn a_user_who_is_back_in_time_and_a_room_that_is_left_and_joined_cause_no_notice() {
     let receiver = Receiver::start().await;
     let settings = [
-        ("WEBHOOK__NOTICES__DEBOUNCE", "700ms"),
+        // Enough for a client on a machine that stalls to come back.
+        ("WEBHOOK__NOTICES__DEBOUNCE", "5s"),
         ("WEBHOOK__NOTICES__ROOMS", "r"),
     ];
     let node = node(&receiver, &settings).await;
@@ -174,7 +175,7 @@ async fn a_user_who_is_back_in_time_and_a_room_that_is_left_and_joined_cause_no_
     anna.send(r#"42["roomwire:leave","r"]"#).await;
     anna.join("r").await;
     eventually("the pairs", || count(&node, NoticeResult::Cancelled) == 6).await;
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_millis(5500)).await;
     assert_eq!(receiver.notices().len(), 3, "{:?}", receiver.notices());
     drop(anna);
     let notices = receiver.receive(6).await;
@@ -360,7 +361,7 @@ async fn a_node_that_stops_sends_what_it_has_and_keeps_the_rest_as_dead_letters(
     let settings = [
         ("WEBHOOK__NOTICES__DEBOUNCE", "30s"),
         ("WEBHOOK__NOTICES__BATCH_AGE", "30s"),
-        ("WEBHOOK__NOTICES__FLUSH_TIMEOUT", "300ms"),
+        ("WEBHOOK__NOTICES__FLUSH_TIMEOUT", "5s"),
     ];
     let config = noticing(&receiver, &settings);
     let TestCluster {

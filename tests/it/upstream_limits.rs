@@ -1,6 +1,6 @@
 //! A node in front of Socket.IO servers: limits, balancing and lost upstream connections.
 
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::support::upstream::{RawUpstream, front, front_of, front_of_raw};
 use crate::support::{TestServer, WebsocketClient, eventually};
@@ -26,16 +26,17 @@ async fn a_client_whose_upstream_connection_is_lost_in_use_is_disconnected() {
 
 #[actix_rt::test]
 async fn clients_connect_once_the_upstream_is_available_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let quick = [("APP__UPSTREAM__CONNECT_TIMEOUT", "300ms")];
+    // Bound, so that no other process takes the port, and not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let quick = [("APP__UPSTREAM__CONNECT_TIMEOUT", "5s")];
     let front = front_of(&[address], &quick).await;
     let mut client = front.websocket().await;
     client.send("40").await;
     let rest = client.rest().await;
     assert!(format!("{rest:?}").contains("Close(Some(1013)"), "{rest:?}");
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(64).unwrap();
     let accepting = actix_rt::spawn(async move {
         loop {
             // Health checks connect too.

@@ -2,9 +2,11 @@
 //!
 //! Shared by unit tests and the integration tests.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,9 +27,21 @@ fn program() -> Option<&'static str> {
     found
 }
 
+/// A port that is free at the moment, and that no other test of this process gets. It is below the ephemeral ports, so that
+/// no outgoing connection takes it before its server listens, or while that restarts.
 pub(crate) fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
+    const FIRST: usize = 12_000;
+    const COUNT: usize = 8_000;
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        let random = RandomState::new().hash_one(std::process::id());
+        AtomicUsize::new(random as usize % COUNT)
+    });
+    loop {
+        let port = (FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until a condition is true.

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
+use super::redis::free_port;
 
 /// The built binary with this environment and no other.
 pub fn roomwire(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
@@ -26,10 +26,9 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     roomwire(arguments, environment).output().unwrap()
 }
 
-/// An address on which no process listens at the moment.
+/// An address on which no process listens at the moment, and that no other test gets.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// The text of an output.
@@ -53,6 +52,8 @@ impl Node {
         let usual = [
             ("ROOMWIRE_SERVER__BIND", "127.0.0.1:0"),
             ("ROOMWIRE_SERVER__WORKERS", "1"),
+            // Above the time for which a machine stalls: a request would time out, and be repeated.
+            ("ROOMWIRE_WEBHOOK__TIMEOUT", "20s"),
         ];
         let mut command = roomwire(&[], &usual);
         let mut child = command

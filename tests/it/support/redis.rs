@@ -6,4 +6,4 @@
 #[path = "../../../src/bus/link_tests/server.rs"]
 mod server;
 
-pub(crate) use server::{Certificates, RedisCluster, RedisServer, SentinelSetup};
+pub(crate) use server::{Certificates, RedisCluster, RedisServer, SentinelSetup, free_port};

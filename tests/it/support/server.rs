@@ -16,7 +16,11 @@ pub struct TestServer {
     pub server: Server,
 }
 
-/// The default configuration on a free port, with two workers and these environment variables
+/// Above the time for which a machine stalls, unlike the default of 1 s: a request to a backend would time out, and be
+/// repeated.
+pub const PATIENT: (&str, &str) = ("WEBHOOK__TIMEOUT", "20s");
+
+/// The default configuration on a free port, with two workers, [`PATIENT`] and these environment variables
 /// (without `ROOMWIRE_`, sections and keys as in `ENGINE__PING_INTERVAL`).
 pub fn config(settings: &[(&str, &str)]) -> Config {
     config_with_file(settings, None)
@@ -24,7 +28,11 @@ pub fn config(settings: &[(&str, &str)]) -> Config {
 
 /// The same with a configuration file, which the environment overrides.
 pub fn config_with_file(settings: &[(&str, &str)], file: Option<&str>) -> Config {
-    let usual = [("SERVER__BIND", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
+    let usual = [
+        ("SERVER__BIND", "127.0.0.1:0"),
+        ("SERVER__WORKERS", "2"),
+        PATIENT,
+    ];
     let environment: Environment = usual
         .iter()
         .chain(settings)
