@@ -5,6 +5,7 @@ use std::time::Duration;
 use roomwire::bus::memory::Hub;
 use roomwire::config::Config;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::support::backend::{HookCall, Reply, TestBackend};
 use crate::support::server::config_with_file;
@@ -14,17 +15,19 @@ mod presence;
 
 /// A backend that admits users by their cookie `user=NAME`: everybody but `mallory`, and nobody to `private-closed`.
 fn laravel() -> TestBackend {
-    TestBackend::start(|call| {
+    slow_laravel(watch::channel(true).1)
+}
+
+/// The same; it decides about `private-slow` once this becomes true.
+fn slow_laravel(opened: watch::Receiver<bool>) -> TestBackend {
+    TestBackend::start(move |call| {
         let channel = form(call, "channel_name");
         let user = call
             .header("cookie")
             .and_then(|cookie| cookie.split_once('='));
         let user = user.map_or("", |(_, name)| name);
         match &*channel {
-            "private-slow" => Reply::After(
-                Duration::from_millis(300),
-                Box::new(Reply::Json(json!(true))),
-            ),
+            "private-slow" => Reply::Until(opened.clone(), Box::new(Reply::Json(json!(true)))),
             "private-login" => Reply::Status(200, "<html>log in</html>".to_owned()),
             "private-moved" => Reply::Status(302, String::new()),
             "private-expired" => Reply::Status(419, "{}".to_owned()),
@@ -67,7 +70,7 @@ fn settings(backend: &TestBackend) -> Config {
 
 fn settings_with(backend: &TestBackend, more: &[(&str, &str)]) -> Config {
     let file = format!(
-        "app.kind = \"echo_server\"\napp.echo_server.auth_hosts = [\"{}\"]\napp.echo_server.leave_delay = \"2s\"\n",
+        "app.kind = \"echo_server\"\napp.echo_server.auth_hosts = [\"{}\"]\napp.echo_server.leave_delay = \"6s\"\n",
         backend.origin()
     );
     let settings = [&[("SOCKET__MAX_ROOMS", "19")], more].concat();
@@ -270,9 +273,14 @@ async fn client_events_reach_the_other_members_of_private_channels_on_all_nodes(
 
 #[actix_rt::test]
 async fn a_client_that_unsubscribes_before_the_decision_is_no_member() {
-    let backend = laravel();
+    let (open, opened) = watch::channel(false);
+    let backend = slow_laravel(opened);
     let node = TestServer::configured(settings(&backend), None).await;
-    let [mut ada, mut bob] = [client(&node, "ada").await, client(&node, "bob").await];
+    let [mut ada, mut bob, mut eve] = [
+        client(&node, "ada").await,
+        client(&node, "bob").await,
+        client(&node, "eve").await,
+    ];
     subscribe(&mut ada, "private-slow").await;
     // Twice is the same as once, while the decision is pending and afterwards.
     for _ in 0..2 {
@@ -280,18 +288,21 @@ async fn a_client_that_unsubscribes_before_the_decision_is_no_member() {
     }
     unsubscribe(&mut ada, "private-slow").await;
     eventually("two requests", || backend.calls().len() == 2).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    open.send_replace(true);
+    subscribe(&mut eve, "private-slow").await;
+    is_member(&mut eve, &mut bob, "private-slow").await;
     whisper(&mut ada, "private-slow", "client-x", &json!(1)).await;
     quiet(&mut ada).await;
     quiet(&mut bob).await;
     subscribe(&mut bob, "private-slow").await;
     quiet(&mut bob).await;
-    assert_eq!(backend.calls().len(), 2);
+    assert_eq!(backend.calls().len(), 3);
+    open.send_replace(false);
     // A subscription that follows is another one.
     subscribe(&mut ada, "private-slow").await;
     unsubscribe(&mut ada, "private-slow").await;
     subscribe(&mut ada, "private-slow").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    open.send_replace(true);
     is_member(&mut ada, &mut bob, "private-slow").await;
 }
 

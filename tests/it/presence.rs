@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use roomwire::bus::memory::Hub;
+use roomwire::metrics::labels::Origin;
+use roomwire::model::{Command, Emit, Payload};
 use serde_json::{Value, json};
 
 use crate::support::api::{self, WITH_API};
+use crate::support::cluster::room;
 use crate::support::server::config_with_file;
 use crate::support::user_gate::users;
 use crate::support::{TestCluster, TestServer, WebsocketClient, eventually, within_deadline};
@@ -14,7 +17,7 @@ const MEMBERS: [(&str, &str); 1] = [("APP__RELAY__MEMBERS", "anyone")];
 const ROOMS: &str = r#"
     [[presence.rooms]]
     pattern = "team:*"
-    leave_delay = "2s"
+    leave_delay = "6s"
     data = "32B"
     [[presence.rooms]]
     pattern = "hall"
@@ -45,6 +48,20 @@ async fn members(client: &mut WebsocketClient, room: &str, options: Value) -> Va
     let mut ack = request(client, &json!(["roomwire:members", room, options])).await;
     ack.as_object_mut().unwrap().remove("version");
     ack
+}
+
+/// Waits until the worker of a client has handled all events that were dispatched before.
+async fn handled(node: &TestServer, client: &mut WebsocketClient) {
+    let emit = Emit {
+        to: room(&client.socket),
+        payload: Payload::text(r#"["handled"]"#),
+        volatile: false,
+        ack: None,
+        conflate: None,
+    };
+    let ingress = node.server.ingress();
+    ingress.dispatch(Command::Emit(emit), Origin::Local);
+    client.expect(r#"42["handled"]"#).await;
 }
 
 #[actix_rt::test]
@@ -86,7 +103,7 @@ async fn members_learn_of_the_first_and_the_last_socket_of_a_user_and_of_its_dat
     let mut phone = first.user("alice").await;
     phone.join("team:1").await;
     // Longer than the delay.
-    tokio::time::sleep(Duration::from_millis(2600)).await;
+    tokio::time::sleep(Duration::from_millis(6600)).await;
     bob.quiet().await;
     phone.send(r#"42["roomwire:leave","team:1"]"#).await;
     let left = json!(["presence:leave", {"room": "team:1", "user": "alice"}]);
@@ -140,6 +157,8 @@ async fn one_node_without_redis_has_presence_of_sockets_without_a_user() {
     a.join("team:1").await;
     // After this, the store has the user.
     assert_eq!(members(&mut a, "team:1", json!({})).await["count"], 1);
+    // The worker of `b` may have to handle the event about `a` still, which only members receive.
+    handled(&node, &mut b).await;
     b.join("team:1").await;
     b.join("other").await;
     let joined = json!(["presence:join", {"room": "team:1", "user": b.socket}]);

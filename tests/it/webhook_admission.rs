@@ -1,10 +1,11 @@
 //! Clients that connect all at once: the pace of admission, the queue of connects and its limit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::support::backend::{Reply, TestBackend, accept, hooked};
 use crate::support::eventually;
@@ -45,8 +46,9 @@ async fn clients_that_connect_all_at_once_are_admitted_at_the_pace_of_the_backen
 
 #[actix_rt::test]
 async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back() {
-    let backend = TestBackend::start(|call| match call.kind() {
-        "connect" => Reply::After(Duration::from_millis(800), Box::new(accept())),
+    let (open, opened) = watch::channel(false);
+    let backend = TestBackend::start(move |call| match call.kind() {
+        "connect" => Reply::Until(opened.clone(), Box::new(accept())),
         _ => accept(),
     });
     let settings = [
@@ -63,9 +65,19 @@ async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back(
     for client in &mut clients {
         client.send("40").await;
     }
-    let (mut accepted, mut waits) = (0, Vec::new());
-    for client in &mut clients {
+    let rejections = Cell::new(0);
+    let responses = join_all(clients.iter_mut().map(async |client| {
         let response = client.text().await;
+        rejections.update(|count| count + usize::from(response.starts_with("44")));
+        response
+    }));
+    let release = async {
+        eventually("six rejections", || rejections.get() == 6).await;
+        open.send_replace(true);
+    };
+    let (responses, ()) = tokio::join!(responses, release);
+    let (mut accepted, mut waits) = (0, Vec::new());
+    for response in responses {
         match response.strip_prefix("44") {
             None => accepted += 1,
             Some(rejected) => {
@@ -88,12 +100,9 @@ async fn connects_beyond_the_waiting_line_are_rejected_with_a_time_to_come_back(
 
 #[actix_rt::test]
 async fn a_client_that_leaves_the_waiting_line_is_not_requested() {
-    let release = Arc::new(AtomicBool::new(false));
-    let released = Arc::clone(&release);
+    let (open, opened) = watch::channel(false);
     let backend = TestBackend::start(move |call| match call.kind() {
-        "connect" if !released.load(Ordering::Relaxed) => {
-            Reply::After(Duration::from_millis(300), Box::new(accept()))
-        }
+        "connect" => Reply::Until(opened.clone(), Box::new(accept())),
         _ => accept(),
     });
     let node = hooked(&backend, &[("WEBHOOK__MAX_REQUESTS", "1")]).await;
@@ -111,7 +120,7 @@ async fn a_client_that_leaves_the_waiting_line_is_not_requested() {
         node.metrics().webhook_queued_requests.get() == 0
     })
     .await;
-    release.store(true, Ordering::Relaxed);
+    open.send_replace(true);
     assert!(first.text().await.starts_with("40{"));
     drop(first);
     backend.await_calls("disconnect", 1).await;

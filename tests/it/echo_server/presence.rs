@@ -43,7 +43,7 @@ async fn members_of_a_presence_channel_receive_users_once_over_all_nodes() {
         subscribe(&mut bob, channel).await;
         assert_eq!(event(&mut bob).await, both);
         // Longer than the delay.
-        tokio::time::sleep(Duration::from_millis(2600)).await;
+        tokio::time::sleep(Duration::from_millis(6600)).await;
         quiet(&mut ada).await;
         unsubscribe(&mut bob, channel).await;
         assert_eq!(

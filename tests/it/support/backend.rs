@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -66,6 +67,8 @@ pub enum Reply {
     Drop,
     /// The other reply after a pause.
     After(Duration, Box<Self>),
+    /// The other reply once this becomes true.
+    Until(watch::Receiver<bool>, Box<Self>),
 }
 
 /// Accepts a request and does nothing else.
@@ -270,17 +273,31 @@ async fn read_call(
     }
 }
 
+/// The reply that follows all pauses.
+async fn settled(mut reply: Reply) -> Reply {
+    loop {
+        reply = match reply {
+            Reply::After(pause, inner) => {
+                tokio::time::sleep(pause).await;
+                *inner
+            }
+            Reply::Until(mut opened, inner) => {
+                // The test may have ended.
+                let _ = opened.wait_for(|is_open| *is_open).await;
+                *inner
+            }
+            settled => return settled,
+        }
+    }
+}
+
 /// Returns whether the connection stays open.
 async fn write_reply(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buffer: &mut Vec<u8>,
-    mut reply: Reply,
+    reply: Reply,
 ) -> bool {
-    while let Reply::After(pause, inner) = reply {
-        tokio::time::sleep(pause).await;
-        reply = *inner;
-    }
-    let bytes = match reply {
+    let bytes = match settled(reply).await {
         Reply::Json(body) => response(200, &body.to_string()),
         Reply::Status(status, body) => response(status, &body),
         Reply::Raw(bytes) => bytes,
@@ -303,7 +320,7 @@ async fn write_reply(
             let _ = stream.read_buf(buffer).await;
             return false;
         }
-        Reply::Drop | Reply::After(..) => return false,
+        Reply::Drop | Reply::After(..) | Reply::Until(..) => return false,
     };
     stream.write_all(&bytes).await.is_ok()
 }
