@@ -13,6 +13,7 @@ fn nodes(redis: &RedisServer) -> [(Node, String); 2] {
     let url = redis.url();
     [0, 1].map(|_| {
         let node = Node::start(&[("ROOMWIRE_BUS__REDIS_URL", &url)]);
+        node.start_line("redis is connected");
         let address = node.address("listening on http://");
         (node, address)
     })
@@ -78,8 +79,10 @@ async fn a_poll_may_wait_longer_than_its_acknowledgement() {
     let [first, second] = [0, 1].map(|_| {
         let node = Node::start(&[
             ("ROOMWIRE_BUS__REDIS_URL", &url),
-            ("ROOMWIRE_BUS__FORWARD_TIMEOUT", "1s"),
+            // Far above the time for which a machine stalls.
+            ("ROOMWIRE_BUS__FORWARD_TIMEOUT", "6s"),
         ]);
+        node.start_line("redis is connected");
         let address = node.address("listening on http://");
         (node, address)
     });
@@ -90,7 +93,7 @@ async fn a_poll_may_wait_longer_than_its_acknowledgement() {
     let mut sender = WebsocketClient::open(&first.1).await;
     sender.connect("/").await;
     let (response, ()) = tokio::join!(client.get(), async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         sender.emit("r", r#""late""#).await;
     });
     assert_eq!(response.summary(), (200, r#"42["late"]"#));

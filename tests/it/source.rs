@@ -254,7 +254,7 @@ async fn entries_with_the_same_key_are_executed_once() {
         return;
     };
     // An entry whose key is being executed on the other node is left to it, and claimed later.
-    let soon = [("STREAM__CLAIM_IDLE", "1s")];
+    let soon = [("STREAM__CLAIM_IDLE", "5s")];
     let (first, second) = (
         node_with(&redis, &soon).await,
         node_with(&redis, &soon).await,
@@ -331,6 +331,7 @@ fn process(redis: &RedisServer) -> (Node, String) {
         ("ROOMWIRE_STREAM__CLAIM_IDLE", "1s"),
         ("ROOMWIRE_STREAM__BATCH", "16"),
     ]);
+    node.start_line("redis is connected");
     let address = node.address("listening on http://");
     (node, address)
 }

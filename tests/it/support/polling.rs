@@ -83,18 +83,21 @@ impl PollingClient {
         assert_eq!(response.summary(), (200, "ok"));
     }
 
-    /// The next packet; responds to pings before it.
+    /// The next packet; responds to pings, also to those behind it in a batch.
     pub async fn next(&mut self) -> String {
         loop {
             while self.fetched.is_empty() {
                 let response = self.get().await;
                 assert_eq!(response.status, 200, "{}", response.text());
-                self.fetched
-                    .extend(response.text().split('\u{1e}').map(str::to_owned));
+                for packet in response.text().split('\u{1e}') {
+                    match packet {
+                        "2" => self.send("3").await,
+                        _ => self.fetched.push_back(packet.to_owned()),
+                    }
+                }
             }
-            match self.fetched.pop_front().unwrap() {
-                ping if ping == "2" => self.send("3").await,
-                packet => return packet,
+            if let Some(packet) = self.fetched.pop_front() {
+                return packet;
             }
         }
     }

@@ -191,13 +191,16 @@ impl WebsocketClient {
 
     /// The next text; responds to pings of the session before it.
     pub async fn text(&mut self) -> String {
-        loop {
-            match self.frame().await {
-                Frame::Text(ping) if ping == "2" => self.send("3").await,
-                Frame::Text(text) => return text,
-                other => panic!("text was expected: {other:?}"),
+        within_deadline("a text other than pings", async {
+            loop {
+                match self.frame().await {
+                    Frame::Text(ping) if ping == "2" => self.send("3").await,
+                    Frame::Text(text) => return text,
+                    other => panic!("text was expected: {other:?}"),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The next text must be this one.
