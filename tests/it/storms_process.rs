@@ -1,6 +1,7 @@
 //! Deploys of all nodes of a cluster, processes on a real Redis, under clients that come back.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_rt::task::spawn_blocking;
@@ -12,7 +13,7 @@ use crate::support::api::KEY;
 use crate::support::http::Request;
 use crate::support::process::{Node, free_address};
 use crate::support::redis::RedisServer;
-use crate::support::returning::{Network, ReturningClient};
+use crate::support::returning::{Network, ReturningClient, Seen};
 use crate::support::server::write_file;
 use crate::support::within_deadline;
 
@@ -20,6 +21,8 @@ const CLIENTS: usize = 300;
 /// Clients of the same room.
 const OF_ROOM: usize = 30;
 const PAUSE: Duration = Duration::from_millis(20);
+/// Events by which the slowest client may be behind, far fewer than a log keeps.
+const AHEAD: u64 = 400;
 
 const CONFIG: &str = r#"
     [recovery]
@@ -56,13 +59,19 @@ async fn stop(mut node: Node, signal: &str) -> Option<i32> {
     spawn_blocking(move || node.exit_code()).await.unwrap()
 }
 
-/// Emits the numbers from 1 on to all rooms, until it is stopped; returns the last one.
-async fn publish(address: &str, is_over: &Cell<bool>) -> u64 {
+/// Emits the numbers from 1 on to all rooms, until it is stopped; returns the last one. However slow the machine is, no
+/// client misses more than the logs of the rooms keep.
+async fn publish(address: &str, clients: &[Rc<Seen>], is_over: &Cell<bool>) -> u64 {
     let rooms: Vec<String> = (0..CLIENTS / OF_ROOM)
         .map(|room| format!("room{room}"))
         .collect();
     let mut number = 0;
     while !is_over.get() {
+        let slowest = clients.iter().map(|seen| seen.last_number()).min();
+        if number >= slowest.unwrap_or_default() + AHEAD {
+            sleep(PAUSE).await;
+            continue;
+        }
         number += 1;
         let body = json!({"event": "n", "rooms": rooms, "args": [number]}).to_string();
         let headers = [("X-API-Key", KEY)];
@@ -102,7 +111,7 @@ async fn a_deploy_of_all_nodes_and_the_death_of_each_are_not_noticed_by_clients(
         is_over.set(true);
         nodes
     };
-    let (_nodes, last) = tokio::join!(deploy, publish(&internal, &is_over));
+    let (_nodes, last) = tokio::join!(deploy, publish(&internal, &seen, &is_over));
     join_all(seen.iter().map(|seen| seen.received_all(last))).await;
     let recovered: usize = seen.iter().map(|seen| seen.recovered.get()).sum();
     // Each node is lost twice, with about a third of the clients.

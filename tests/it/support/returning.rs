@@ -200,6 +200,11 @@ impl ReturningClient {
 }
 
 impl Seen {
+    /// The number of the last event, 0 before the first.
+    pub fn last_number(&self) -> u64 {
+        self.numbers.borrow().last().copied().unwrap_or_default()
+    }
+
     /// Waits until the client has received the last event, then checks that it received each once and in order.
     pub async fn received_all(&self, last: u64) {
         let received = async {
