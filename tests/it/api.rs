@@ -105,7 +105,7 @@ async fn a_call_reports_who_answered_what_and_who_did_not() {
         a.send(&format!(r#"43{id}["me",{{"n":1}}]"#)).await;
         let _ = event_with_ack(&mut b).await;
     };
-    let body = r#"{"rooms":["r"],"event":"who","args":[7],"timeout_ms":400}"#;
+    let body = r#"{"rooms":["r"],"event":"who","args":[7],"timeout_ms":5000}"#;
     let (answer, ()) = tokio::join!(request(second, "call", body), answers);
     let expected = json!({
         "acks": [{"socket": a.socket, "args": ["me", {"n": 1}]}],
@@ -125,7 +125,7 @@ async fn a_call_reports_who_answered_what_and_who_did_not() {
     let (answer, ()) = tokio::join!(request(first, "call", body), answers);
     assert_eq!(answer["acks"].as_array().unwrap().len(), 2);
     assert_eq!(answer["unanswered"], json!([]));
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[actix_rt::test]
@@ -163,9 +163,9 @@ async fn a_call_names_a_node_that_dies_meanwhile_in_time() {
         a.send(&format!("43{id}[1]")).await;
     };
     let started = Instant::now();
-    let body = r#"{"rooms":["r"],"event":"who","timeout_ms":1000}"#;
+    let body = r#"{"rooms":["r"],"event":"who","timeout_ms":5000}"#;
     let (answer, ()) = tokio::join!(request(first, "call", body), answers);
-    assert!(started.elapsed() < Duration::from_millis(2500));
+    assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(answer["missing"], json!([second.node()]));
     assert_eq!(answer["unanswered"], json!([b.socket]));
     assert_eq!(answer["acks"][0]["socket"], json!(a.socket));
@@ -180,10 +180,10 @@ async fn a_call_names_a_node_that_dies_between_its_query_and_its_emit() {
     // The query waits for it until its time limit.
     cluster.silence(2);
     let death = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         cluster.cut(1);
     };
-    let body = r#"{"rooms":["r"],"event":"who","timeout_ms":1000}"#;
+    let body = r#"{"rooms":["r"],"event":"who","timeout_ms":6000}"#;
     let (answer, ()) = tokio::join!(request(first, "call", body), death);
     let mut missing = [second.node(), third.node()];
     missing.sort();

@@ -249,7 +249,7 @@ async fn large_bodies_and_batches_are_rejected() {
 #[actix_rt::test]
 async fn a_draining_node_rejects_requests() {
     let mut settings = WITH_API.to_vec();
-    settings.extend([("DRAIN__GRACE", "10s"), ("DRAIN__TIMEOUT", "20s")]);
+    settings.extend([("DRAIN__GRACE", "59m"), ("DRAIN__TIMEOUT", "1h")]);
     let server = TestServer::with(&settings).await;
     let _client = server.member().await;
     let drained = async {

@@ -117,14 +117,15 @@ fn faults() -> Vec<(&'static str, Respond)> {
 async fn without_keys_clients_are_rejected_quickly_and_temporarily_until_the_server_recovers() {
     let checks = faults().into_iter().map(|(name, fault)| async move {
         let server = KeyServer::start(fault).await;
-        let node = node_with(&server, &[("AUTH__JWKS_TIMEOUT", "500ms")]).await;
+        let node = node_with(&server, &[("AUTH__JWKS_TIMEOUT", "3s")]).await;
         let token = by_p256("k");
         let temporary = json!({"code": "keys_unavailable", "temporary": true});
-        // The first may wait for the first attempt.
-        for limit in [Duration::from_secs(8), Duration::from_secs(4)] {
+        // The slowest response would take 100 s.
+        for _ in 0..2 {
             let begun = Instant::now();
             assert_eq!(data(&present(&node, &token).await), temporary, "{name}");
-            assert!(begun.elapsed() < limit, "{name}: {:?}", begun.elapsed());
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(20), "{name}: {took:?}");
         }
         let metrics = node.metrics();
         assert!(metrics.jwks_fetches_total.of(KeySetFetch::Failed).get() >= 1);

@@ -198,7 +198,7 @@ async fn websockets_held_for_other_nodes_are_closed_with_their_sessions() {
 
 #[actix_rt::test]
 async fn a_draining_node_holds_no_new_websocket_for_other_nodes() {
-    let settings = [("DRAIN__GRACE", "10s"), ("DRAIN__TIMEOUT", "40s")];
+    let settings = [("DRAIN__GRACE", "59m"), ("DRAIN__TIMEOUT", "1h")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [owner, edge] = &cluster.nodes;
     let _open_session = edge.member().await;

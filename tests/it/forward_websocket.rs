@@ -361,7 +361,7 @@ async fn a_probe_with_broken_frames_is_closed_with_a_code_and_the_session_contin
 
 #[actix_rt::test]
 async fn a_failed_forwarded_probe_does_not_change_the_session() {
-    let cluster = TestCluster::<2>::with(&[("ENGINE__UPGRADE_TIMEOUT", "100ms")]).await;
+    let cluster = TestCluster::<2>::with(&[("ENGINE__UPGRADE_TIMEOUT", "5s")]).await;
     let [owner, edge] = &cluster.nodes;
     let mut client = owner.polling().await;
     client.connect().await;
@@ -396,7 +396,7 @@ async fn a_failed_forwarded_probe_does_not_change_the_session() {
 
 #[actix_rt::test]
 async fn a_session_can_upgrade_elsewhere_after_a_draining_node_rejected_its_websocket() {
-    let settings = [("DRAIN__GRACE", "20s"), ("DRAIN__TIMEOUT", "40s")];
+    let settings = [("DRAIN__GRACE", "59m"), ("DRAIN__TIMEOUT", "1h")];
     let cluster = TestCluster::<2>::with(&settings).await;
     let [owner, edge] = &cluster.nodes;
     let _holds_the_drain_up = edge.member().await;

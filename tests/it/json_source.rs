@@ -131,5 +131,5 @@ async fn an_ask_that_reaches_no_client_fails_at_once_on_nodes_with_sources() {
     let begun = Instant::now();
     let response = a.ask(r#"["roomwire:ask","r","q"]"#).await;
     assert!(response.contains(r#""code":"no_answer""#), "{response}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -260,25 +260,25 @@ async fn forward(client: TcpStream, server: TcpStream, fault: Fault) {
 #[actix_rt::test]
 async fn the_fault_of_a_proxy_is_identified() {
     let settings = [
-        ("ENGINE__PING_INTERVAL", "3s"),
+        ("ENGINE__PING_INTERVAL", "5s"),
         ("ENGINE__PING_TIMEOUT", "60s"),
     ];
     let node = TestServer::with(&settings).await;
     let config = config(&[]);
     // Longer than the ping interval, so that a pong is sent.
-    let idle = Duration::from_secs(4);
+    let idle = Duration::from_secs(6);
     let url = proxy(&node, Fault::None).await;
     let (worst, output) = live_check(&config, Some(&url), idle).await;
     assert!(worst < Severity::Error, "{output}");
     assert!(output.contains("polling: a session opens"), "{output}");
     assert!(
-        output.contains("websocket: upgraded, and idle for 4s"),
+        output.contains("websocket: upgraded, and idle for 6s"),
         "{output}"
     );
     // A remaining session would delay a drain.
     node.sessions(0).await;
 
-    let url = proxy(&node, Fault::Idle(Duration::from_millis(800))).await;
+    let url = proxy(&node, Fault::Idle(Duration::from_secs(4))).await;
     let (worst, output) = live_check(&config, Some(&url), idle).await;
     assert_eq!(worst, Severity::Error);
     assert!(

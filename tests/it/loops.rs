@@ -45,7 +45,7 @@ async fn an_upstream_connection_that_reaches_its_own_node_is_rejected() {
     let balancer = Balancer::start().await;
     let node = front_of(
         &[balancer.address],
-        &[("APP__UPSTREAM__CONNECT_TIMEOUT", "400ms")],
+        &[("APP__UPSTREAM__CONNECT_TIMEOUT", "5s")],
     )
     .await;
     balancer.nodes.set(vec![node.address()]).unwrap();
@@ -76,7 +76,7 @@ async fn an_upstream_connection_that_reaches_another_node_of_the_cluster_is_reje
     let cluster = TestCluster::<2>::with(&[
         ("APP__KIND", "upstream"),
         ("APP__UPSTREAM__URLS", url.as_str()),
-        ("APP__UPSTREAM__CONNECT_TIMEOUT", "1s"),
+        ("APP__UPSTREAM__CONNECT_TIMEOUT", "5s"),
         ("BUS__REDIS_URL", "redis://in-memory"),
     ])
     .await;

@@ -239,7 +239,7 @@ async fn a_node_removes_its_entries_before_it_stops() {
 async fn sockets_with_an_expired_token_are_disconnected_without_a_backend() {
     let backend = Backend::start();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let token = token_until("ann", Some(now.as_secs() + 3));
+    let token = token_until("ann", Some(now.as_secs() + 8));
     backend.account_with("ann", "user", token.clone());
     let cluster = cluster::<1>(&backend, &[("APP__OPEN_WEBUI__REVALIDATE_INTERVAL", "1ms")]).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;

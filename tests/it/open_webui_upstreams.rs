@@ -197,7 +197,7 @@ async fn a_backend_that_does_not_acknowledge_user_join_is_unavailable() {
     let mut backend = Backend::start();
     let token = backend.account("ann", "user");
     let mut upstreams = Upstreams::in_front_of(&mut backend).await;
-    let more = [("APP__UPSTREAM__CONNECT_TIMEOUT", "500ms")];
+    let more = [("APP__UPSTREAM__CONNECT_TIMEOUT", "5s")];
     let cluster = cluster::<1>(&backend, &more).await;
     let mut ann = joined(&cluster.nodes[0], &token).await;
     ann.send(r#"42["something-new",1]"#).await;

@@ -70,14 +70,18 @@ async fn a_stopping_node_rejects_new_sessions() {
 
 #[actix_rt::test]
 async fn a_node_without_sessions_stops_at_once() {
-    let server = TestServer::start().await;
-    let start = std::time::Instant::now();
-    server.server.stop().await;
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    // With sessions it waits for 2 s. The machine may stall meanwhile, but not each time.
+    let mut shortest = std::time::Duration::MAX;
+    for _ in 0..20 {
+        let server = TestServer::start().await;
+        let start = std::time::Instant::now();
+        server.server.stop().await;
+        shortest = shortest.min(start.elapsed());
+        if shortest.as_secs() < 2 {
+            break;
+        }
+    }
+    assert!(shortest.as_secs() < 2, "{shortest:?}");
 }
 
 #[actix_rt::test]

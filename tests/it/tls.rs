@@ -1,7 +1,6 @@
 //! TLS on the public listener: handshakes, replaced certificates, back-pressure.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -318,7 +317,7 @@ fn client_hello() -> Vec<u8> {
 async fn stalled_handshakes_delay_only_their_own_address() {
     // More incomplete hellos than two workers permit handshakes, and more complete ones than an address is permitted.
     for (count, sent) in [(2_200, 1), (300, usize::MAX)] {
-        let (server, _files) = secure(&[]).await;
+        let (server, _files) = secure(&[("SERVER__HEADER_TIMEOUT", "1h")]).await;
         let address = server.server.address();
         let hello = client_hello();
         let mut stopped = Vec::new();
@@ -332,7 +331,6 @@ async fn stalled_handshakes_delay_only_their_own_address() {
             server.metrics().http_connections.get() == count
         })
         .await;
-        let start = Instant::now();
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let stream = socket.connect(address).await.unwrap();
@@ -344,11 +342,9 @@ async fn stalled_handshakes_delay_only_their_own_address() {
         let response =
             within_deadline("an answer", Response::read(&mut stream, &mut Vec::new())).await;
         assert_eq!(response.status, 200);
-        // Long before the first of them times out.
         assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
+            server.metrics().http_connections.get() > count,
+            "it did not wait until they timed out"
         );
         drop(stopped);
     }

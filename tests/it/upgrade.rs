@@ -141,7 +141,7 @@ fn note(packet: &str, seen: &mut Vec<usize>) {
 
 #[actix_rt::test]
 async fn a_failed_probe_does_not_change_the_session() {
-    let server = TestServer::with(&[("ENGINE__UPGRADE_TIMEOUT", "100ms")]).await;
+    let server = TestServer::with(&[("ENGINE__UPGRADE_TIMEOUT", "5s")]).await;
     let mut client = server.polling().await;
     client.connect().await;
     let mut probe = WebsocketClient::upgrading(&server.address(), &client.sid).await;

@@ -52,8 +52,8 @@ async fn a_client_that_responds_to_pings_stays_connected() {
 #[actix_rt::test]
 async fn a_client_without_pongs_times_out_after_interval_plus_timeout() {
     let server = TestServer::with(&[
-        ("ENGINE__PING_INTERVAL", "200ms"),
-        ("ENGINE__PING_TIMEOUT", "150ms"),
+        ("ENGINE__PING_INTERVAL", "1s"),
+        ("ENGINE__PING_TIMEOUT", "4s"),
     ])
     .await;
     let start = Instant::now();
@@ -63,14 +63,15 @@ async fn a_client_without_pongs_times_out_after_interval_plus_timeout() {
         [Frame::Text("2".into()), Frame::Close(None, String::new())]
     );
     let gone = start.elapsed();
-    assert!(gone >= Duration::from_millis(350), "{gone:?}");
-    assert!(gone < Duration::from_secs(20), "{gone:?}");
+    assert!(gone >= Duration::from_secs(5), "{gone:?}");
+    // Those of the default configuration amount to 45 s.
+    assert!(gone < Duration::from_secs(40), "{gone:?}");
     server.sessions(0).await;
 }
 
 #[actix_rt::test]
 async fn a_client_that_joins_no_namespace_is_closed() {
-    let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "100ms")]).await;
+    let server = TestServer::with(&[("SOCKET__CONNECT_TIMEOUT", "5s")]).await;
     let mut unjoined = server.websocket().await;
     let mut member = server.member().await;
     assert_eq!(unjoined.rest().await, [Frame::Close(None, String::new())]);
