@@ -399,7 +399,12 @@ async fn a_websocket_on_another_node_that_does_not_read_ends_by_ping_timeout() {
     for number in 0..150 {
         publisher.emit(room("r"), &format!(r#"["n",{number},"{text}"]"#), false);
     }
-    assert_eq!(close_reason(&client.sid).await, "ping timeout");
+    // The node with the socket waits for it for one ping cycle, too: either of them may be first.
+    let reason = close_reason(&client.sid).await;
+    assert!(
+        ["ping timeout", "transport close"].contains(&&*reason),
+        "{reason}"
+    );
     eventually("the websocket is closed", || {
         edge.metrics().forwarded_websockets.get() == 0
     })
