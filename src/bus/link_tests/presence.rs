@@ -9,6 +9,8 @@ use crate::store::{
 };
 
 const SHORT: Duration = Duration::from_millis(50);
+/// Longer than a machine stalls: what must happen before it is over does.
+const LATER: Duration = Duration::from_secs(4);
 
 pub(super) fn change(user: &str, kind: PresenceChangeKind) -> PresenceChange {
     PresenceChange {
@@ -22,6 +24,13 @@ fn leave(data: Option<&str>) -> PresenceChangeKind {
     PresenceChangeKind::Leave {
         delay: SHORT,
         data: data.map(str::to_owned),
+    }
+}
+
+fn leave_later() -> PresenceChangeKind {
+    PresenceChangeKind::Leave {
+        delay: LATER,
+        data: None,
     }
 }
 
@@ -64,13 +73,14 @@ pub(in crate::bus) async fn presence(store: &dyn Store) {
     // Only the last node departs, after the delay, and a return in time is no news.
     apply(store, "aaaa", "u:1", leave()).await;
     assert_eq!(departed(store).await, [""; 0]);
-    apply(store, "bbbb", "u:1", leave()).await;
+    apply(store, "bbbb", "u:1", leave_later()).await;
     assert_eq!(apply(store, "cccc", "u:1", enter(None)).await.event, None);
+    sleep(LATER).await;
     assert_eq!(departed(store).await, [""; 0]);
-    apply(store, "cccc", "u:1", leave()).await;
+    apply(store, "cccc", "u:1", leave_later()).await;
     let early = store.presence_sweep("{p}", 10).await.unwrap();
-    assert!(early.departures.is_empty() && early.next.is_some_and(|next| next <= SHORT));
-    sleep(2 * SHORT).await;
+    assert!(early.departures.is_empty() && early.next.is_some_and(|next| next <= LATER));
+    sleep(LATER + SHORT).await;
     let swept = store.presence_sweep("{p}", 10).await.unwrap();
     let gone = &swept.departures[0];
     let data = Some(r#"{"x":"\u00e9 é"}"#);

@@ -16,6 +16,8 @@ use crate::store::{LogEntry, MemoryStore, PresenceChangeKind, PresenceStore, Ren
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
+/// Longer than a machine stalls: what must happen before it is over does.
+const LATER: Duration = Duration::from_secs(4);
 
 async fn suite(store: &dyn Store) {
     leases(store).await;
@@ -161,17 +163,17 @@ pub(in crate::bus) async fn shared_keys(store: &dyn Store) {
         Ok(Some(value("f"))),
         "not its own"
     );
-    store.shared_remove("shared", third, SHORT).await.unwrap();
+    store.shared_remove("shared", third, LATER).await.unwrap();
     assert_eq!(store.get("shared").await, Ok(None));
     assert_eq!(set(third, "g").await, Ok(false), "removed");
-    sleep(2 * SHORT).await;
+    sleep(LATER + SHORT).await;
     // As on a server that has lost its data.
     assert_eq!(set(1, "h").await, Ok(true));
     store
-        .set("shared", value("node"), Some(SHORT))
+        .set("shared", value("node"), Some(LATER))
         .await
         .unwrap();
-    let of_node = store.shared_claim("shared", value("node"), value("i"), SHORT);
+    let of_node = store.shared_claim("shared", value("node"), value("i"), LATER);
     assert!(of_node.await.unwrap().unwrap() > third);
     gone(store, "shared").await;
     assert_eq!(set(third, "j").await, Ok(true), "expired together");
@@ -226,7 +228,7 @@ async fn the_suite_on_redis() {
 }
 
 #[tokio::test]
-async fn ten_thousand_users_enter_a_room_on_redis_within_seconds() {
+async fn ten_thousand_users_enter_a_room_on_redis_in_time() {
     let Some(server) = RedisServer::start(&[]) else {
         return;
     };
@@ -242,7 +244,7 @@ async fn ten_thousand_users_enter_a_room_on_redis_within_seconds() {
     let page = store.presence_page("{p}", "/,a:b", None, 0).await.unwrap();
     assert_eq!(page.count, 10_000);
     let elapsed = start.elapsed();
-    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+    assert!(elapsed < TIMEOUT, "{elapsed:?}");
 }
 
 #[tokio::test]
