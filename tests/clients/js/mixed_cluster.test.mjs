@@ -19,17 +19,40 @@ describe("one cluster of three kinds of servers", WATCHDOG, () => {
 
   /** What arrived under each name, once what `member` emits last has reached all guests. */
   async function settled(member, guests, namespace = "/") {
+    const { turns } = it;
     const end = unique("end");
     await emit(member, { namespace, event: end });
-    for (const guest of guests) await until(`${end} of ${member.name} at ${guest.member.name}`, () => guest.of(end).length > 0);
+    const missing = () => guests.filter((guest) => guest.of(end).length === 0);
+    await until(`${end} of ${member.name}`, () => missing().length === 0 || it.turns !== turns).catch((error) => {
+      throw new Error(`${error.message}: not at ${names(missing())}`);
+    });
+    if (missing().length > 0) await settled(member, guests, namespace);
+  }
+
+  /** Repeats what was done while the translating node changed. */
+  async function steadily(what) {
+    for (;;) {
+      const { turns } = it;
+      const failed = await what().then(() => undefined, (error) => error);
+      if (it.turns === turns) {
+        if (failed) throw failed;
+        return;
+      }
+      // Without an order of messages and turns, a node begins to translate 1 s after its turn begins.
+      await sleep(2_000);
+    }
   }
 
   async function receivers(member, guests, fields) {
-    const event = unique("event");
-    await emit(member, { ...fields, event, args: fields.args ?? [1] });
-    await settled(member, guests, fields.namespace);
-    for (const guest of guests) assert.ok(guest.of(event).length < 2, `${event} twice at ${guest.member.name}`);
-    return guests.filter((guest) => guest.of(event).length > 0);
+    let received;
+    await steadily(async () => {
+      const event = unique("event");
+      await emit(member, { ...fields, event, args: fields.args ?? [1] });
+      await settled(member, guests, fields.namespace);
+      for (const guest of guests) assert.ok(guest.of(event).length < 2, `${event} twice at ${guest.member.name}`);
+      received = guests.filter((guest) => guest.of(event).length > 0);
+    });
+    return received;
   }
 
   for (const namespace of ["/", "/custom"]) {
@@ -39,10 +62,12 @@ describe("one cluster of three kinds of servers", WATCHDOG, () => {
       const args = [1, -1.5, "é", null, true, [{ a: [bytes, 2 ** 40] }], bytes];
       const expected = [1, -1.5, "é", null, true, [{ a: [Buffer.from([1, 2, 255]), 2 ** 40] }], Buffer.from([1, 2, 255])];
       for (const member of it.kinds) {
-        const event = unique("all");
-        await emit(member, { namespace, event, args });
-        await settled(member, guests, namespace);
-        for (const guest of guests) assert.deepEqual(guest.of(event), [expected], `${member.name} to ${guest.member.name}`);
+        await steadily(async () => {
+          const event = unique("all");
+          await emit(member, { namespace, event, args });
+          await settled(member, guests, namespace);
+          for (const guest of guests) assert.deepEqual(guest.of(event), [expected], `${member.name} to ${guest.member.name}`);
+        });
       }
     });
   }
@@ -68,10 +93,12 @@ describe("one cluster of three kinds of servers", WATCHDOG, () => {
     for (const guest of guests) await guest.join("chat");
     await it.allReach(guests, "/", ["chat"]);
     for (const sender of [guests[0], guests[2], guests[3]]) {
-      const event = unique("chat");
-      await sender.socket.emitWithAck("roomwire:emit", "chat", event, "hello");
-      await settled(sender.member, guests);
-      for (const guest of guests) assert.deepEqual(guest.of(event), guest === sender ? [] : [["hello"]], `${sender.member.name} to ${guest.member.name}`);
+      await steadily(async () => {
+        const event = unique("chat");
+        await sender.socket.emitWithAck("roomwire:emit", "chat", event, "hello");
+        await settled(sender.member, guests);
+        for (const guest of guests) assert.deepEqual(guest.of(event), guest === sender ? [] : [["hello"]], `${sender.member.name} to ${guest.member.name}`);
+      });
     }
   });
 
@@ -141,22 +168,26 @@ describe("one cluster of three kinds of servers", WATCHDOG, () => {
     const guests = await it.guests(t);
     for (const source of it.kinds) {
       for (const guest of guests) {
-        const room = unique("room");
-        await source.control("join", { namespace: "/", sid: guest.id, room });
-        await it.allReach([guest], "/", [room]);
-        assert.deepEqual(names(await receivers(source, guests, { rooms: [room] })), [guest.member.name], `${source.name} joins`);
-        await source.control("leave", { namespace: "/", sid: guest.id, room });
-        await settled(source, guests);
-        assert.deepEqual(await receivers(source, guests, { rooms: [room] }), [], `${source.name} takes ${guest.member.name} out`);
+        await steadily(async () => {
+          const room = unique("room");
+          await source.control("join", { namespace: "/", sid: guest.id, room });
+          await it.allReach([guest], "/", [room]);
+          assert.deepEqual(names(await receivers(source, guests, { rooms: [room] })), [guest.member.name], `${source.name} joins`);
+          await source.control("leave", { namespace: "/", sid: guest.id, room });
+          await settled(source, guests);
+          assert.deepEqual(await receivers(source, guests, { rooms: [room] }), [], `${source.name} takes ${guest.member.name} out`);
+        });
       }
-      const room = unique("closed");
-      for (const guest of guests) await guest.join(room);
-      await it.allReach(guests, "/", [room]);
-      await source.control("close_room", { namespace: "/", room });
-      await settled(source, guests);
-      // For a server in Node this is a change of the members of a room, which one in Python does not support.
-      const left = source === it.node ? ["python"] : [];
-      assert.deepEqual(names(await receivers(source, guests, { rooms: [room] })), left, source.name);
+      await steadily(async () => {
+        const room = unique("closed");
+        for (const guest of guests) await guest.join(room);
+        await it.allReach(guests, "/", [room]);
+        await source.control("close_room", { namespace: "/", room });
+        await settled(source, guests);
+        // For a server in Node this is a change of the members of a room, which one in Python does not support.
+        const left = source === it.node ? ["python"] : [];
+        assert.deepEqual(names(await receivers(source, guests, { rooms: [room] })), left, source.name);
+      });
     }
   });
 
@@ -225,6 +256,10 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
 
     /** Everything that each member sent between these two states of `sent`, while all of them worked, reaches each guest. */
     async function allArrived(from, to) {
+      const kind = ({ name }) => name.split(" ")[0];
+      // Nothing else is lost when the translating node changes.
+      const isTranslated = (...ends) => !ends.includes(it.roomwire) && !ends.includes(it.roomwire2) && kind(ends[0]) !== kind(ends[1]);
+      const mayLose = (...ends) => it.turns !== from.turns && isTranslated(...ends);
       for (const member of it.kinds) {
         const [first, next] = [from[member.name] + 1, to[member.name]];
         assert.ok(next > first, `${member.name} sent nothing`);
@@ -237,7 +272,7 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
             const received = new Set(numbers(guest, member));
             return Array.from({ length: next - first }, (_, index) => first + index).filter((number) => !received.has(number));
           };
-          await until("all arrived", () => lost().length === 0).catch(() => {
+          await until("all arrived", () => lost().length === 0 || mayLose(member, guest.member)).catch(() => {
             assert.fail(`${lost()} of ${first} to ${next - 1} from ${member.name} are lost at ${guest.member.name}`);
           });
         }
@@ -252,7 +287,7 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
     const outages = [];
     const unpublished = [];
     for (const victim of victims) {
-      const from = { ...sent };
+      const from = { ...sent, turns: it.turns };
       await sleep(500 + 1000 * random());
       await goneOn(from);
       await allArrived(from, { ...sent });
@@ -267,7 +302,7 @@ describe("restarts of a cluster of three kinds of servers", WATCHDOG, () => {
       await it.allReach(guests, "/", ["stream"]);
       if (victim === it.redis) outages.push([began, Date.now()]);
     }
-    const from = { ...sent };
+    const from = { ...sent, turns: it.turns };
     await sleep(500);
     await goneOn(from);
     streams = false;

@@ -165,6 +165,15 @@ export class MixedCluster {
     return it;
   }
 
+  /**
+   * How often a node of those that run has begun to translate. A node that stalls for longer than its lease loses its turn,
+   * and what servers of one kind publish until the next turn does not reach those of the other (docs/python-servers.md).
+   */
+  get turns() {
+    const begun = ({ log }) => log.split("this node translates between").length - 1;
+    return begun(this.roomwire) + begun(this.roomwire2);
+  }
+
   /** One member of each kind. */
   get kinds() {
     return [this.node, this.python, this.roomwire];
