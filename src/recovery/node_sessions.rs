@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::node_record::{NodeRecord, UnusableRecord};
+use super::node_record::NodeRecord;
 use super::opened::{NewSocket, SessionGap};
 use super::pid::Pid;
 use super::record::SessionRecord;
+use super::record_members::UnusableRecord;
 use super::time_limit::within_recovery_time;
 use crate::metrics::labels::RecoveryResult;
 use crate::model::{Position, Room};
