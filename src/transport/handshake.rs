@@ -75,6 +75,8 @@ pub enum RequestError {
     SessionUnknown,
     BadHandshakeMethod,
     BadRequest(&'static str),
+    /// That of the opening handshake of a websocket.
+    BadWebsocketKey,
     /// The origin is not allowed; the sentence names the key to change.
     Forbidden(String),
     /// A gate rejects the client.
@@ -95,7 +97,7 @@ impl RequestError {
             Self::TransportUnknown => 0,
             Self::SessionUnknown => 1,
             Self::BadHandshakeMethod => 2,
-            Self::BadRequest(_) => 3,
+            Self::BadRequest(_) | Self::BadWebsocketKey => 3,
             Self::Forbidden(_) | Self::Gate(_) => 4,
             Self::UnsupportedVersion => 5,
             Self::ShuttingDown => 6,
@@ -110,7 +112,7 @@ impl RequestError {
             Self::TransportUnknown => RequestRejection::TransportUnknown,
             Self::SessionUnknown => RequestRejection::SessionUnknown,
             Self::BadHandshakeMethod => RequestRejection::BadHandshakeMethod,
-            Self::BadRequest(_) => RequestRejection::BadRequest,
+            Self::BadRequest(_) | Self::BadWebsocketKey => RequestRejection::BadRequest,
             Self::Forbidden(_) | Self::Gate(_) => RequestRejection::Forbidden,
             Self::UnsupportedVersion => RequestRejection::UnsupportedVersion,
             Self::ShuttingDown => RequestRejection::ShuttingDown,
@@ -126,6 +128,9 @@ impl RequestError {
             Self::SessionUnknown => "Session ID unknown",
             Self::BadHandshakeMethod => "Bad handshake method",
             Self::BadRequest(_) => "Bad request",
+            Self::BadWebsocketKey => {
+                "Sec-WebSocket-Key must be there once, and be the base64 of 16 bytes"
+            }
             Self::Forbidden(why) => why,
             Self::Gate(rejection) => &rejection.message,
             Self::UnsupportedVersion => "Unsupported protocol version",

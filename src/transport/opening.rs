@@ -35,7 +35,11 @@ impl WebsocketAccept {
         if !upgrades || version.is_none_or(|version| version != "13") {
             return Err(INVALID);
         }
-        let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(INVALID)?;
+        let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY);
+        let key = match (keys.next(), keys.next()) {
+            (Some(key), None) if is_key(key.as_bytes()) => key,
+            _ => return Err(RequestError::BadWebsocketKey),
+        };
         let subprotocol = match list_items(headers, &header::SEC_WEBSOCKET_PROTOCOL).next() {
             None => None,
             Some(first) => Some(first.filter(|name| is_token(name)).ok_or(INVALID)?),
@@ -91,6 +95,13 @@ impl WebsocketAccept {
     pub(super) fn decoder(&self, max_payload: usize) -> FrameDecoder {
         FrameDecoder::new(max_payload).with_compression(self.compression())
     }
+}
+
+/// Whether this is the base64 of 16 bytes (RFC 6455 4.2.1). The last 4 bits of the text have no meaning, and can be set.
+fn is_key(text: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let digits = text.strip_suffix(b"==");
+    digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_base64))
 }
 
 fn negotiate(headers: &HeaderMap) -> Negotiation {

@@ -1,5 +1,7 @@
 //! Handshakes: subprotocols, `Connection`, cookies, the content type of rejections.
 
+use roomwire::metrics::labels::RequestRejection;
+
 use crate::support::http::{Request, Response};
 use crate::support::tls::Files;
 use crate::support::{TestCluster, TestServer, field, within_deadline};
@@ -61,6 +63,56 @@ async fn the_first_offered_subprotocol_is_selected() {
         let headers = [("Sec-WebSocket-Protocol", illegal)];
         let response = handshake(&owner.address(), OPEN, &headers).await;
         assert_eq!(response.status, 400, "{illegal:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn the_key_is_the_base64_of_16_bytes() {
+    let cluster = TestCluster::<2>::start().await;
+    let [owner, elsewhere] = &cluster.nodes;
+    let attached = format!("{OPEN}&sid={}", owner.polling().await.sid);
+    let targets = [
+        (owner, OPEN.to_owned()),
+        (owner, attached.clone()),
+        (elsewhere, attached),
+    ];
+    let keys: [&[&str]; 8] = [
+        &[],
+        &[""],
+        &["short"],
+        // 15, 17 and 16 bytes, the last ones with another alphabet.
+        &["AAAAAAAAAAAAAAAAAAAA"],
+        &["AAAAAAAAAAAAAAAAAAAAAAA="],
+        &["AAAAAAAAAAAAAAAAAAAA_-=="],
+        &["dGhlIHNhbXBsZSBub25jZQ"],
+        &[KEY, KEY],
+    ];
+    let send = async |node: &TestServer, target: &str, keys: &[&str]| {
+        let mut headers = vec![
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+        ];
+        headers.extend(keys.iter().map(|key| ("Sec-WebSocket-Key", *key)));
+        let request = Request::get(target).headers(&headers);
+        within_deadline("an answer", request.send(&node.address())).await
+    };
+    for (node, target) in &targets {
+        for keys in keys {
+            let rejections = &node.metrics().requests_rejected_total;
+            let before = rejections.of(RequestRejection::BadRequest).get();
+            let response = send(node, target, keys).await;
+            assert_eq!(response.status, 400, "{keys:?} {target}");
+            let sentence = "Sec-WebSocket-Key must be there once, and be the base64 of 16 bytes";
+            assert_eq!(response.text(), sentence);
+            let counted = rejections.of(RequestRejection::BadRequest).get() - before;
+            assert_eq!(counted, 1, "{keys:?}");
+        }
+    }
+    // The session is still there; the last bits of the text have no meaning.
+    for (node, target) in [&targets[0], &targets[1]] {
+        let response = send(node, target, &["AAAAAAAAAAAAAAAAAAAAAB=="]).await;
+        assert_eq!(response.status, 101, "{target}");
     }
 }
 
