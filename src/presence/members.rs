@@ -197,20 +197,6 @@ impl LocalMembers {
         while self.departed.pop_front_if(is_old).is_some() {}
     }
 
-    /// The store may not have these changes.
-    pub(super) fn failed(&mut self, changes: &[DueChange]) {
-        for due in changes {
-            if let Some(member) = self.members.get_mut(&due.key) {
-                member.is_in_flight = false;
-                // A join that may not have taken effect is news when it does. A leave must be repeated.
-                if !matches!(due.change.kind, PresenceChangeKind::Leave { .. }) {
-                    member.is_announced = due.is_announced;
-                }
-            }
-            self.enqueue(&due.key);
-        }
-    }
-
     /// The store may have lost everything, or its last changes: the users of this node enter again, and those who have just
     /// departed leave again.
     pub(super) fn enqueue_all(&mut self) {
@@ -327,15 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_change_is_repeated_as_news_and_a_repetition_of_everything_is_none() {
+    fn a_repetition_of_everything_is_no_news() {
         let mut members = LocalMembers::default();
         let a = socket();
         members.enter(&key("u"), a, DELAY);
         let taken = members.take(9);
-        members.failed(&taken);
-        let again = members.take(9);
-        assert_eq!(again, taken);
-        members.applied(&again[0], now());
+        members.applied(&taken[0], now());
         assert!(members.set_data(&key("u"), "1".into()));
         members.enqueue_all();
         let taken = members.take(9);
@@ -400,8 +383,11 @@ mod tests {
         again.sort_by_key(|due| due.key.user.clone());
         let users: Vec<&str> = again.iter().map(|due| &*due.key.user).collect();
         assert_eq!(users, ["back", "u"]);
-        // Still away, a user comes and goes.
-        members.failed(&again);
+        for due in &again {
+            members.applied(due, at(61));
+        }
+        // Before the store is known to have it, a user comes and goes.
+        members.enqueue_all();
         let socket = socket();
         members.enter(&key("u"), socket, DELAY);
         members.leave(&key("u"), socket);

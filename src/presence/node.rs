@@ -1,5 +1,6 @@
 //! Brings the store in line with the users of this node, and emits the events that follow.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,13 +15,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::events;
 use super::members::DueChange;
+use super::requests::UnansweredRequests;
 use super::rooms::PresenceRooms;
 use super::rules::{PresenceEvents, parse_store_name};
 use crate::broker::{Directory, Ingress};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Origin;
-use crate::model::{Command, NodeId};
+use crate::model::random::OsRandom;
+use crate::model::{Command, NodeId, Random};
 use crate::registry::LostNodeListener;
 use crate::store::{PresenceEvent, PresenceOutcome, StoreError, Tenure};
 
@@ -63,6 +66,7 @@ struct PresenceService {
     node: NodeId,
     metrics: Arc<Metrics>,
     tenure: Option<Arc<Tenure>>,
+    requests: RefCell<UnansweredRequests>,
 }
 
 /// When what is due next.
@@ -91,13 +95,7 @@ impl Presence {
     /// Starts it. Must run inside an actix system.
     pub fn start(parts: PresenceParts) -> Self {
         let connects = parts.directory.watch_connects();
-        let service = Rc::new(PresenceService {
-            node: parts.directory.node(),
-            metrics: Arc::clone(parts.directory.metrics()),
-            ingress: Ingress::new(parts.directory),
-            rooms: parts.rooms,
-            tenure: parts.tenure,
-        });
+        let service = Rc::new(PresenceService::new(parts));
         let running = Rc::clone(&service);
         let task = actix_rt::spawn(async move { running.run(connects).await });
         Self { service, task }
@@ -111,10 +109,9 @@ impl Presence {
     /// Leaves the rooms for the users of this node. Called after its last session has ended. Departures that become due
     /// later are taken by other nodes.
     pub async fn stop(self) {
+        // What was under way is repeated.
         self.task.abort();
-        // A change may have been under way.
-        self.service.rooms.members().enqueue_all();
-        let left = timeout(STOP_TIME, self.service.flush_all()).await;
+        let left = timeout(STOP_TIME, self.service.finish()).await;
         if !matches!(left, Ok(true)) {
             warn!("users of this node are present until other nodes remove it");
         }
@@ -135,6 +132,23 @@ impl LostNodeListener for LostPresence {
 }
 
 impl PresenceService {
+    fn new(parts: PresenceParts) -> Self {
+        let node = parts.directory.node();
+        let mut process = [0; 8];
+        OsRandom.fill(&mut process);
+        Self {
+            node,
+            metrics: Arc::clone(parts.directory.metrics()),
+            ingress: Ingress::new(parts.directory),
+            rooms: parts.rooms,
+            tenure: parts.tenure,
+            requests: RefCell::new(UnansweredRequests::new(
+                node.as_str(),
+                u64::from_ne_bytes(process),
+            )),
+        }
+    }
+
     async fn run(&self, mut connects: watch::Receiver<u64>) {
         let mut agenda = Agenda::new();
         loop {
@@ -189,7 +203,7 @@ impl PresenceService {
     async fn work(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
         while self.flush(agenda).await? {}
         if agenda.sweep <= Instant::now() {
-            let next = self.sweep(&mut agenda.counts).await?;
+            let next = self.sweep(SWEEP_BATCH, &mut agenda.counts).await?;
             agenda.sweep = Instant::now() + next;
         }
         self.count(&mut agenda.counts).await
@@ -203,27 +217,22 @@ impl PresenceService {
 
     /// Applies the next changes; returns whether there were any.
     async fn flush(&self, agenda: &mut Agenda) -> Result<bool, StoreError> {
-        let changes = self.rooms.members().take(BATCH);
-        if changes.is_empty() {
+        let members = || self.rooms.members().take(BATCH);
+        let Some(unapplied) = self.requests.borrow_mut().changes(members) else {
             return Ok(false);
-        }
+        };
+        let changes = &unapplied.changes;
         if let Some(tenure) = &self.tenure {
             tenure.expose();
         }
         let of_store = changes.iter().map(|due| due.change.clone()).collect();
         let store = &self.rooms.store;
         let base = &self.rooms.base;
-        let applied = store
-            .presence_apply(base, self.node.as_str(), of_store)
-            .await;
-        let outcomes = match applied {
-            Ok(Some(outcomes)) => outcomes,
-            // This node was removed. Its sessions are about to be closed.
-            Ok(None) => return Ok(true),
-            Err(error) => {
-                self.rooms.members().failed(&changes);
-                return Err(error);
-            }
+        let applied = store.presence_apply(base, &unapplied.id, of_store).await?;
+        self.requests.borrow_mut().applied();
+        // Otherwise this node was removed, and its sessions are about to be closed.
+        let Some(outcomes) = applied else {
+            return Ok(true);
         };
         if agenda.is_failing {
             self.rooms.completes_in(RETURN_TIME);
@@ -285,10 +294,18 @@ impl PresenceService {
         }
     }
 
-    /// Takes the departures that are due; returns when to look again.
-    async fn sweep(&self, counts: &mut HashMap<String, Instant>) -> Result<Duration, StoreError> {
-        let store = &self.rooms.store;
-        let swept = store.presence_sweep(&self.rooms.base, SWEEP_BATCH).await?;
+    /// Takes at most `limit` departures that are due; returns when to look again.
+    async fn sweep(
+        &self,
+        limit: usize,
+        counts: &mut HashMap<String, Instant>,
+    ) -> Result<Duration, StoreError> {
+        let (store, base) = (&self.rooms.store, &self.rooms.base);
+        let request = self.requests.borrow_mut().sweep(limit);
+        let swept = store.presence_sweep(base, request).await?;
+        // The events follow without a wait, so that they are emitted if this is recorded.
+        let took_any = !swept.departures.is_empty();
+        self.requests.borrow_mut().swept(took_any);
         for departure in &swept.departures {
             if departure.count == 0 {
                 continue;
@@ -322,8 +339,8 @@ impl PresenceService {
         Ok(())
     }
 
-    /// Applies all changes; returns whether the store has them.
-    async fn flush_all(&self) -> bool {
+    /// Applies all changes, and confirms the departures that this node took; returns whether the store has them.
+    async fn finish(&self) -> bool {
         if !self.is_certain() {
             return false;
         }
@@ -331,10 +348,16 @@ impl PresenceService {
         loop {
             match self.flush(&mut agenda).await {
                 Ok(true) => {}
-                Ok(false) => return true,
+                Ok(false) => break,
                 Err(_) => return false,
             }
         }
+        while self.requests.borrow().has_unconfirmed() {
+            if self.sweep(0, &mut agenda.counts).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// A node is lost: its users leave, if no other node has them. They had time to return.
@@ -353,7 +376,8 @@ impl PresenceService {
         let members = self.rooms.members();
         self.metrics.presence_members.set(members.len() as i64);
         let pending = &self.metrics.presence_pending_changes;
-        pending.set(members.pending() as i64);
+        let unapplied = self.requests.borrow().unapplied();
+        pending.set((members.pending() + unapplied) as i64);
     }
 }
 

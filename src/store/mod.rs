@@ -14,14 +14,15 @@ use tokio::time::Instant;
 
 mod group;
 pub mod lease;
+mod memory_presence;
 mod presence;
 mod shared;
 mod tenure;
 
 pub use group::{GroupState, StreamEntry, StreamGroup};
 pub use presence::{
-    PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent, PresenceOutcome,
-    PresencePage, PresenceStore, PresenceSweep,
+    NumberedRequest, PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent,
+    PresenceOutcome, PresencePage, PresenceStore, PresenceSweep, PresenceSweepRequest,
 };
 pub use shared::{FIRST_FIELD, SharedEntry, SharedStore};
 pub use tenure::Tenure;
@@ -135,7 +136,10 @@ pub struct MemoryStore {
     logs: Arc<Mutex<HashMap<String, MemoryLog>>>,
     streams: Arc<Mutex<shared::MemoryStreams>>,
     /// By base.
-    presence: Arc<Mutex<HashMap<String, presence::MemoryPresence>>>,
+    presence: Arc<Mutex<HashMap<String, memory_presence::MemoryPresence>>>,
+    /// Number of commands that are executed, but fail.
+    #[cfg(test)]
+    lost_responses: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -215,6 +219,8 @@ impl MemoryStore {
             logs: Arc::new(Mutex::new(logs.clone())),
             streams: Arc::new(Mutex::new(streams.clone())),
             presence: Arc::new(Mutex::new(presence.clone())),
+            #[cfg(test)]
+            lost_responses: Arc::default(),
         }
     }
 
@@ -224,7 +230,7 @@ impl MemoryStore {
         self.keys().values.len()
     }
 
-    fn presence(&self) -> MutexGuard<'_, HashMap<String, presence::MemoryPresence>> {
+    fn presence(&self) -> MutexGuard<'_, HashMap<String, memory_presence::MemoryPresence>> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -344,7 +350,7 @@ impl Store for MemoryStore {
         let hash = hashes.entry(key.to_owned()).or_default();
         let present = hash.entry(field.to_owned());
         let present = present.or_insert_with(|| value.clone());
-        ready_ok(*present == value)
+        self.respond(*present == value)
     }
 
     fn hash_take(&self, key: &str, field: &str, receipt: &str) -> StoreFuture<bool> {
@@ -353,7 +359,7 @@ impl Store for MemoryStore {
         if hash.remove(field).is_some() {
             hash.insert(receipt.to_owned(), Bytes::new());
         }
-        ready_ok(hash.contains_key(receipt))
+        self.respond(hash.contains_key(receipt))
     }
 
     fn log_append(&self, key: &str, value: Bytes, limit: usize) -> StoreFuture<()> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::faulty::{Fault, FaultyServer};
-use super::presence::{change, presence};
+use super::presence::{change, lost_responses, presence, request};
 use super::server::RedisServer;
 use super::{Member, TIMEOUT};
 use crate::bus::redis::{RedisLink, RedisSettings, RedisStore};
@@ -238,7 +238,8 @@ async fn ten_thousand_users_enter_a_room_on_redis_in_time() {
     for batch in users.chunks(256) {
         let enter = |user: &String| change(user, PresenceChangeKind::Enter { data: None });
         let changes = batch.iter().map(enter).collect();
-        let outcomes = store.presence_apply("{p}", "aaaa", changes).await.unwrap();
+        let outcomes = store.presence_apply("{p}", &request("aaaa"), changes);
+        let outcomes = outcomes.await.unwrap();
         assert_eq!(outcomes.unwrap().len(), batch.len());
     }
     let page = store.presence_page("{p}", "/,a:b", None, 0).await.unwrap();
@@ -286,4 +287,19 @@ async fn a_claim_and_a_removal_that_run_twice_have_the_result_of_the_first_time(
     assert!(faulty.has_failed(), "the response was lost");
     assert_eq!(take("receipt 2").await, Ok(false));
     assert_eq!(claim("b").await, Ok(true));
+}
+
+#[tokio::test]
+async fn joins_and_leaves_that_run_twice_have_the_events_of_the_first_time() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let faulty = FaultyServer::start(&server, "EVAL", Fault::LostResponse).await;
+    let store = RedisStore::new(faulty.settings());
+    lost_responses(&store, || {
+        assert!(faulty.has_failed(), "the last response was lost");
+        faulty.fail_next();
+    })
+    .await;
+    assert!(faulty.has_failed(), "the response to the sweep was lost");
 }

@@ -4,6 +4,9 @@
 //! A room has a hash (`v`: the version of its last event, `n:USER`: the nodes of a user as `name,name,`, `d:USER`: the
 //! data) and a sorted set of its users, by name. Departures are a sorted set by due time in microseconds. `LENGTH:ROOM USER`
 //! without the space names a user in a room.
+//!
+//! `applied:NODE` has the last request of a node and the events that followed from it, `taken:REQUEST` the departures that
+//! were taken by a sweep, and `unconfirmed` when these are due again. They are packed with `cmsgpack`.
 
 use std::time::Duration;
 
@@ -12,8 +15,8 @@ use redis::Cmd;
 use super::scripts::milliseconds;
 use super::store::RedisStore;
 use crate::store::{
-    PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent, PresenceOutcome,
-    PresencePage, PresenceStore, PresenceSweep, StoreFuture,
+    NumberedRequest, PresenceChange, PresenceChangeKind, PresenceDeparture, PresenceEvent,
+    PresenceOutcome, PresencePage, PresenceStore, PresenceSweep, PresenceSweepRequest, StoreFuture,
 };
 
 /// Common to all scripts.
@@ -52,61 +55,118 @@ local function leave(node, room, user, delay, data)
 end
 ";
 
+/// Applies changes, unless the node has sent this request before. The events are kept, without the data of the users:
+/// what has changed about them since has events of its own. ARGV: node, process, number, then five for each change.
 const APPLY: &str = "
-local node = ARGV[1]
+local node, process, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('EXISTS', base .. ':gone:' .. node) == 1 then return {} end
-local held = base .. ':node:' .. node
-local outcomes = {}
-for i = 2, #ARGV, 5 do
-  local kind, room, user = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local event = 0
+local held, last = base .. ':node:' .. node, base .. ':applied:' .. node
+local kept = redis.call('GET', last) or ''
+local of_process, of_number, at = string.match(kept, '^(%x+) (%d+) ()')
+local is_repeated = of_process == process and tonumber(of_number) >= number
+local function change(kind, room, user, data, delay)
   if kind == 'leave' or kind == 'leave with data' then
     redis.call('SREM', held, member(room, user))
-    local data = kind == 'leave with data' and ARGV[i + 3]
-    leave(node, room, user, tonumber(ARGV[i + 4]), data)
+    leave(node, room, user, delay, kind == 'leave with data' and data)
+    return
   elseif kind == 'leave again' then
     redis.call('SREM', held, member(room, user))
-    if redis.call('HEXISTS', hash(room), 'n:' .. user) == 1 then
-      leave(node, room, user, tonumber(ARGV[i + 4]))
-    end
-  else
-    local nodes = redis.call('HGET', hash(room), 'n:' .. user)
-    if not nodes then
-      redis.call('ZADD', users(room), 0, user)
-      event = 1
-    elseif nodes == '' then
-      redis.call('ZREM', departures, member(room, user))
-    end
-    if not string.find(nodes or '', node .. ',', 1, true) then
-      redis.call('HSET', hash(room), 'n:' .. user, (nodes or '') .. node .. ',')
-    end
-    redis.call('SADD', held, member(room, user))
-    if kind == 'data' and redis.call('HGET', hash(room), 'd:' .. user) ~= ARGV[i + 3] then
-      redis.call('HSET', hash(room), 'd:' .. user, ARGV[i + 3])
-      if event == 0 then event = 2 end
-    end
+    if redis.call('HGET', hash(room), 'n:' .. user) then leave(node, room, user, delay) end
+    return
   end
-  local version
-  if event > 0 then version = advance(room) else version = redis.call('HGET', hash(room), 'v') or '0' end
-  local data = redis.call('HGET', hash(room), 'd:' .. user)
-  outcomes[#outcomes + 1] = {event, version, redis.call('ZCARD', users(room)), data}
+  local event
+  local nodes = redis.call('HGET', hash(room), 'n:' .. user)
+  if not nodes then
+    redis.call('ZADD', users(room), 0, user)
+    event = 1
+  elseif nodes == '' then
+    redis.call('ZREM', departures, member(room, user))
+  end
+  if not string.find(nodes or '', node .. ',', 1, true) then
+    redis.call('HSET', hash(room), 'n:' .. user, (nodes or '') .. node .. ',')
+  end
+  redis.call('SADD', held, member(room, user))
+  if kind == 'data' and redis.call('HGET', hash(room), 'd:' .. user) ~= data then
+    redis.call('HSET', hash(room), 'd:' .. user, data)
+    event = event or 2
+  end
+  return event
+end
+local outcomes, events = {}, is_repeated and cmsgpack.unpack(string.sub(kept, at)) or {}
+for i = 4, #ARGV, 5 do
+  local room, user = ARGV[i + 1], ARGV[i + 2]
+  if not is_repeated then
+    local event = change(ARGV[i], room, user, ARGV[i + 3], tonumber(ARGV[i + 4]))
+    events[#outcomes + 1] = event and {event, advance(room), redis.call('ZCARD', users(room))} or false
+  end
+  local event, version, count
+  if events[#outcomes + 1] then
+    event, version, count = unpack(events[#outcomes + 1])
+  else
+    event, version = 0, redis.call('HGET', hash(room), 'v') or '0'
+    count = redis.call('ZCARD', users(room))
+  end
+  outcomes[#outcomes + 1] = {event, version, count, redis.call('HGET', hash(room), 'd:' .. user)}
+end
+if not is_repeated then
+  redis.call('SET', last, process .. ' ' .. ARGV[3] .. ' ' .. cmsgpack.pack(events), 'EX', 3600)
 end
 return {outcomes}";
 
+/// Takes departures: those of this request again, or else those of another one that was not confirmed in time, or else
+/// those that are due. ARGV: request, the request that is confirmed or nothing, limit, milliseconds until the departures
+/// are due again.
 const SWEEP: &str = "
-local due = redis.call('ZRANGEBYSCORE', departures, '-inf', text(now), 'LIMIT', 0, ARGV[1])
-local taken = {}
-for _, name in ipairs(due) do
-  redis.call('ZREM', departures, name)
-  local room, user = parse(name)
-  if redis.call('HGET', hash(room), 'n:' .. user) == '' then
-    local data = redis.call('HGET', hash(room), 'd:' .. user)
-    redis.call('HDEL', hash(room), 'n:' .. user, 'd:' .. user)
-    redis.call('ZREM', users(room), user)
-    local version, count = advance(room), redis.call('ZCARD', users(room))
-    if count == 0 then redis.call('DEL', hash(room)) end
-    taken[#taken + 1] = {room, user, version, count, data}
+local request, emitted, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local unconfirmed = base .. ':unconfirmed'
+local function batch(id) return base .. ':taken:' .. id end
+local function remove(id)
+  redis.call('DEL', batch(id))
+  redis.call('ZREM', unconfirmed, id)
+end
+local function take_again(id)
+  local kept = redis.call('GET', batch(id))
+  if not kept then return end
+  local left = {}
+  for _, departure in ipairs(cmsgpack.unpack(kept)) do
+    if not redis.call('HGET', hash(departure[1]), 'n:' .. departure[2]) then left[#left + 1] = departure end
   end
+  remove(id)
+  return left
+end
+local function take()
+  local taken = {}
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', departures, '-inf', text(now), 'LIMIT', 0, limit)) do
+    redis.call('ZREM', departures, name)
+    local room, user = parse(name)
+    if redis.call('HGET', hash(room), 'n:' .. user) == '' then
+      local data = redis.call('HGET', hash(room), 'd:' .. user)
+      redis.call('HDEL', hash(room), 'n:' .. user, 'd:' .. user)
+      redis.call('ZREM', users(room), user)
+      local version, count = advance(room), redis.call('ZCARD', users(room))
+      if count == 0 then redis.call('DEL', hash(room)) end
+      taken[#taken + 1] = {room, user, version, count, data}
+    end
+  end
+  return taken
+end
+if emitted ~= '' then remove(emitted) end
+local taken = take_again(request)
+if not taken and limit > 0 then
+  local id = redis.call('ZRANGEBYSCORE', unconfirmed, '-inf', text(now), 'LIMIT', 0, 1)[1]
+  if id then
+    taken = take_again(id)
+    remove(id)
+  end
+end
+taken = taken or take()
+local emits = {}
+for _, departure in ipairs(taken) do
+  if departure[4] > 0 then emits[#emits + 1] = departure end
+end
+if #emits > 0 then
+  redis.call('SET', batch(request), cmsgpack.pack(emits), 'EX', 3600)
+  redis.call('ZADD', unconfirmed, text(now + ARGV[4] * 1000), request)
 end
 local first = redis.call('ZRANGE', departures, 0, 0, 'WITHSCORES')
 local next = -1
@@ -128,6 +188,7 @@ return {redis.call('ZCARD', users(room)), redis.call('HGET', hash(room), 'v') or
 const REMOVE_NODE: &str = "
 local node = ARGV[1]
 redis.call('SET', base .. ':gone:' .. node, '1', 'EX', 86400)
+redis.call('DEL', base .. ':applied:' .. node)
 local held = base .. ':node:' .. node
 for _, name in ipairs(redis.call('SPOP', held, ARGV[3])) do
   local room, user = parse(name)
@@ -161,11 +222,13 @@ impl PresenceStore for RedisStore {
     fn presence_apply(
         &self,
         base: &str,
-        node: &str,
+        request: &NumberedRequest,
         changes: Vec<PresenceChange>,
     ) -> StoreFuture<Option<Vec<PresenceOutcome>>> {
         let mut command = script(APPLY, base);
-        command.arg(node);
+        command.arg(&request.node);
+        command.arg(format!("{:016x}", request.process));
+        command.arg(request.number);
         for PresenceChange { room, user, kind } in &changes {
             let (kind, data, delay) = match kind {
                 PresenceChangeKind::Enter { data: None } => ("enter", "", 0),
@@ -187,9 +250,16 @@ impl PresenceStore for RedisStore {
         })
     }
 
-    fn presence_sweep(&self, base: &str, limit: usize) -> StoreFuture<PresenceSweep> {
+    fn presence_sweep(
+        &self,
+        base: &str,
+        request: PresenceSweepRequest,
+    ) -> StoreFuture<PresenceSweep> {
         let mut command = script(SWEEP, base);
-        command.arg(limit);
+        let emitted = request.emitted.as_ref().map(ToString::to_string);
+        command.arg(request.id.to_string());
+        command.arg(emitted.unwrap_or_default()).arg(request.limit);
+        command.arg(milliseconds(request.time_to_emit));
         type Taken = Vec<(String, String, u64, u64, Option<String>)>;
         self.run(base, command, |(next, taken): (i64, Taken)| {
             let departures = taken.into_iter();

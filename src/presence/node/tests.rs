@@ -24,13 +24,11 @@ fn service(store: &MemoryStore) -> PresenceService {
         }],
     };
     let store: Arc<dyn Store> = Arc::new(store.clone());
-    PresenceService {
+    PresenceService::new(PresenceParts {
         rooms: PresenceRooms::new((&config, &Config::default().app), store, "p").unwrap(),
-        node,
-        metrics: Arc::clone(directory.metrics()),
-        ingress: Ingress::new(directory),
+        directory,
         tenure: None,
-    }
+    })
 }
 
 fn room() -> (Namespace, Room) {
@@ -151,6 +149,84 @@ async fn a_departure_is_taken_once_by_one_of_the_nodes_as_soon_as_it_is_due() {
     }
     let events: u64 = nodes.iter().map(PresenceService::events).sum();
     assert_eq!((events, nodes[1].page().await.count), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_and_a_leave_whose_response_was_lost_are_events_once() {
+    let store = MemoryStore::default();
+    let presence = service(&store);
+    let mut agenda = Agenda::new();
+    presence.enter("other");
+    presence.turn(&mut agenda).await;
+    let socket = presence.enter("a");
+    store.lose_responses(1);
+    presence.turn(&mut agenda).await;
+    assert_eq!((presence.events(), presence.page().await.count), (1, 2));
+    // What happens meanwhile comes after it.
+    presence.leave("a", socket);
+    let back = presence.enter("a");
+    presence.live(&mut agenda, Duration::from_secs(1)).await;
+    assert_eq!(presence.events(), 2, "the join");
+    presence.leave("a", back);
+    presence.live(&mut agenda, Duration::from_secs(1)).await;
+    sleep_until(agenda.sweep + DELAY).await;
+    store.lose_responses(1);
+    presence.turn(&mut agenda).await;
+    assert_eq!((presence.events(), presence.page().await.count), (2, 1));
+    presence.live(&mut agenda, Duration::from_secs(30)).await;
+    assert_eq!(presence.events(), 3, "the leave, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_departures_that_a_node_took_before_it_was_lost_are_emitted_by_another_one() {
+    let store = MemoryStore::default();
+    let (lost, survivor) = (service(&store), service(&store));
+    let (mut of_lost, mut of_survivor) = (Agenda::new(), Agenda::new());
+    survivor.enter("other");
+    survivor.turn(&mut of_survivor).await;
+    let sockets = ["a", "b"].map(|user| (user, lost.enter(user)));
+    lost.turn(&mut of_lost).await;
+    for (user, socket) in sockets {
+        lost.leave(user, socket);
+    }
+    lost.turn(&mut of_lost).await;
+    advance(DELAY).await;
+    store.lose_responses(1);
+    lost.turn(&mut of_lost).await;
+    assert_eq!((lost.events(), survivor.page().await.count), (2, 1));
+    // One of them comes back before: members who never knew of the leave need none.
+    survivor.enter("b");
+    survivor
+        .live(&mut of_survivor, Duration::from_secs(5))
+        .await;
+    assert_eq!(survivor.events(), 2, "its two joins");
+    survivor
+        .live(&mut of_survivor, Duration::from_secs(30))
+        .await;
+    assert_eq!(survivor.events(), 3, "the leave of the other one, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_finishes_what_was_under_way() {
+    let store = MemoryStore::default();
+    let (stopping, survivor) = (service(&store), service(&store));
+    let (mut of_stopping, mut of_survivor) = (Agenda::new(), Agenda::new());
+    survivor.enter("other");
+    survivor.turn(&mut of_survivor).await;
+    let socket = stopping.enter("a");
+    stopping.turn(&mut of_stopping).await;
+    stopping.leave("a", socket);
+    stopping.turn(&mut of_stopping).await;
+    advance(DELAY).await;
+    store.lose_responses(1);
+    stopping.turn(&mut of_stopping).await;
+    stopping.enter("b");
+    assert!(stopping.finish().await);
+    assert_eq!(stopping.events(), 3, "the leave, and the join before it");
+    survivor
+        .live(&mut of_survivor, Duration::from_secs(30))
+        .await;
+    assert_eq!(survivor.events(), 1, "nothing is left to another node");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use roomwire::store::{
-    LogEntry, MemoryStore, PresenceChange, PresenceOutcome, PresencePage, PresenceStore,
-    PresenceSweep, Renewal, SharedEntry, SharedStore, Store, StoreError, StoreFuture,
+    LogEntry, MemoryStore, NumberedRequest, PresenceChange, PresenceOutcome, PresencePage,
+    PresenceStore, PresenceSweep, PresenceSweepRequest, Renewal, SharedEntry, SharedStore, Store,
+    StoreError, StoreFuture,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -398,18 +399,24 @@ impl PresenceStore for NodeStore {
     fn presence_apply(
         &self,
         base: &str,
-        node: &str,
+        request: &NumberedRequest,
         changes: Vec<PresenceChange>,
     ) -> StoreFuture<Option<Vec<PresenceOutcome>>> {
-        let (base, node) = (base.to_owned(), node.to_owned());
+        let (base, request) = (base.to_owned(), request.clone());
         self.send(&base.clone(), move |keys| {
-            keys.presence_apply(&base, &node, changes)
+            keys.presence_apply(&base, &request, changes)
         })
     }
 
-    fn presence_sweep(&self, base: &str, limit: usize) -> StoreFuture<PresenceSweep> {
+    fn presence_sweep(
+        &self,
+        base: &str,
+        request: PresenceSweepRequest,
+    ) -> StoreFuture<PresenceSweep> {
         let base = base.to_owned();
-        self.send(&base.clone(), move |keys| keys.presence_sweep(&base, limit))
+        self.send(&base.clone(), move |keys| {
+            keys.presence_sweep(&base, request)
+        })
     }
 
     fn presence_page(
