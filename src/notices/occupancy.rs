@@ -1,12 +1,11 @@
 //! Examines the marked rooms of a node, and claims or releases them in the store.
 
-use std::cell::Cell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use log::{info, warn};
@@ -51,6 +50,24 @@ pub(super) struct Occupancy {
     busy: Cell<usize>,
     /// Distinguishes the changes of this node: one that is repeated after a lost connection is recognized.
     next_number: Cell<u64>,
+    /// The last change of the claim of a room, if the store may have executed it, so that its notice is due.
+    unanswered: RefCell<HashMap<RoomName, ClaimChange>>,
+}
+
+/// A change of a claim: a release if the room was vacated.
+#[derive(Clone)]
+struct ClaimChange {
+    unique_name: String,
+    releases: bool,
+    /// When the room was occupied or vacated.
+    since: SystemTime,
+}
+
+impl ClaimChange {
+    /// What a release leaves in place of the claim.
+    fn receipt(&self) -> String {
+        format!("{RECEIPT}{}", self.unique_name)
+    }
 }
 
 /// The result of the examination of a room.
@@ -80,6 +97,7 @@ impl Occupancy {
             busy: Cell::new(0),
             // A node may have the name of an earlier one.
             next_number: Cell::new(started.unwrap_or_default().as_millis() as u64),
+            unanswered: RefCell::default(),
         }
     }
 
@@ -134,14 +152,7 @@ impl Occupancy {
     }
 
     async fn examine(&self, room: &RoomName, mark: Mark) -> Examined {
-        let result = match mark.state {
-            RoomState::Occupied | RoomState::Verify => self.claim(room, mark).await,
-            RoomState::Vacated => match self.count(room).await {
-                Some(0) => self.release(room, mark).await,
-                Some(_) => self.claim(room, mark).await,
-                None => Ok(Examined::Again(mark)),
-            },
-        };
+        let result = self.bring_in_line(room, mark).await;
         result.unwrap_or_else(|error| {
             static LINES: Burst = Burst::new();
             if let Some(unreported) = LINES.note() {
@@ -151,26 +162,94 @@ impl Occupancy {
         })
     }
 
-    async fn claim(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
-        let value = Bytes::from(self.unique_name());
-        let claimed = self.store.hash_claim(&self.key(), &field(room), value);
-        if claimed.await? {
-            self.notify(NoticeKind::RoomOccupied, room, mark.since);
-        } else if mark.state != RoomState::Verify {
-            return Ok(Examined::Verify(mark));
+    async fn bring_in_line(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
+        self.recall(room).await?;
+        match mark.state {
+            RoomState::Occupied | RoomState::Verify => self.claim(room, mark).await,
+            RoomState::Vacated => match self.count(room).await {
+                Some(0) => {
+                    self.attempt(room, self.new_attempt(true, mark)).await?;
+                    Ok(Examined::Done)
+                }
+                Some(_) => self.claim(room, mark).await,
+                None => Ok(Examined::Again(mark)),
+            },
         }
-        Ok(Examined::Done)
     }
 
-    async fn release(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
-        let receipt = format!("{RECEIPT}{}", self.unique_name());
-        let released = self.store.hash_take(&self.key(), &field(room), &receipt);
-        if released.await? {
-            self.notify(NoticeKind::RoomVacated, room, mark.since);
-            // One that stays is removed when a node starts.
-            let _ = self.store.hash_delete(&self.key(), vec![receipt]).await;
+    async fn claim(&self, room: &RoomName, mark: Mark) -> Result<Examined, StoreError> {
+        let claimed = self.attempt(room, self.new_attempt(false, mark)).await?;
+        Ok(match claimed || mark.state == RoomState::Verify {
+            true => Examined::Done,
+            false => Examined::Verify(mark),
+        })
+    }
+
+    fn new_attempt(&self, releases: bool, mark: Mark) -> ClaimChange {
+        ClaimChange {
+            unique_name: self.unique_name(),
+            releases,
+            since: mark.since,
         }
-        Ok(Examined::Done)
+    }
+
+    /// Changes the claim of a room, and queues a notice if this node is the one that did so; returns whether it is.
+    async fn attempt(&self, room: &RoomName, attempt: ClaimChange) -> Result<bool, StoreError> {
+        let unanswered = &self.unanswered;
+        unanswered
+            .borrow_mut()
+            .insert(room.clone(), attempt.clone());
+        let (key, field) = (self.key(), field(room));
+        let has_changed = match attempt.releases {
+            true => self.store.hash_take(&key, &field, &attempt.receipt()),
+            false => {
+                let value = attempt.unique_name.clone().into();
+                self.store.hash_claim(&key, &field, value)
+            }
+        };
+        let has_changed = has_changed.await?;
+        unanswered.borrow_mut().remove(room);
+        if has_changed {
+            self.changed(room, attempt).await;
+        }
+        Ok(has_changed)
+    }
+
+    /// If the response to the last change of the claim was lost, finds out whether it was executed. It is not repeated,
+    /// because the room may have other members by now.
+    async fn recall(&self, room: &RoomName) -> Result<(), StoreError> {
+        let attempt = self.unanswered.borrow().get(room).cloned();
+        let Some(attempt) = attempt else {
+            return Ok(());
+        };
+        let key = self.key();
+        let was_executed = match attempt.releases {
+            true => {
+                let receipt = self.store.hash_get(&key, &attempt.receipt());
+                receipt.await?.is_some()
+            }
+            false => {
+                let claim = self.store.hash_get(&key, &field(room)).await?;
+                claim.is_some_and(|claim| claim == attempt.unique_name)
+            }
+        };
+        self.unanswered.borrow_mut().remove(room);
+        if was_executed {
+            self.changed(room, attempt).await;
+        }
+        Ok(())
+    }
+
+    /// The claim of a room was changed.
+    async fn changed(&self, room: &RoomName, attempt: ClaimChange) {
+        if attempt.releases {
+            self.notify(NoticeKind::RoomVacated, room, attempt.since);
+            // One that stays is removed when a node starts.
+            let receipts = vec![attempt.receipt()];
+            let _ = self.store.hash_delete(&self.key(), receipts).await;
+        } else {
+            self.notify(NoticeKind::RoomOccupied, room, attempt.since);
+        }
     }
 
     /// The name of this node and a number that it uses once.
@@ -284,3 +363,6 @@ fn node_of(unique_name: &str) -> Option<NodeId> {
 fn field((namespace, room): &(Namespace, Room)) -> String {
     format!("{namespace}{SEPARATOR}{room}")
 }
+
+#[cfg(test)]
+mod tests;
