@@ -207,6 +207,11 @@ impl Directory {
         self.connects.send_modify(|connects| *connects += 1);
     }
 
+    /// How often the bus has begun to deliver.
+    pub fn connects(&self) -> u64 {
+        *self.connects.borrow()
+    }
+
     /// Changes whenever the bus has begun to deliver: at the first connection and after each gap.
     pub fn watch_connects(&self) -> watch::Receiver<u64> {
         self.connects.subscribe()

@@ -229,8 +229,9 @@ impl Bridge {
         match event {
             LinkEvent::Up => {
                 self.health.set_bus(BusState::Up);
-                self.directory.set_cut_off(false);
+                // First, so that nothing takes the bus for one that has delivered all the time.
                 self.directory.note_connect();
+                self.directory.set_cut_off(false);
                 self.publisher.publish_heartbeat(None, MemberState::Joined);
                 self.report_dropped();
                 self.check_logs(ctx);

@@ -95,6 +95,8 @@ impl Presence {
     /// Starts it. Must run inside an actix system.
     pub fn start(parts: PresenceParts) -> Self {
         let connects = parts.directory.watch_connects();
+        // What is seen already is not reported as a change.
+        parts.rooms.note_connects(*connects.borrow());
         let service = Rc::new(PresenceService::new(parts));
         let running = Rc::clone(&service);
         let task = actix_rt::spawn(async move { running.run(connects).await });
@@ -136,6 +138,7 @@ impl PresenceService {
         let node = parts.directory.node();
         let mut process = [0; 8];
         OsRandom.fill(&mut process);
+        parts.rooms.follow(&parts.directory);
         Self {
             node,
             metrics: Arc::clone(parts.directory.metrics()),
@@ -157,17 +160,24 @@ impl PresenceService {
             tokio::select! {
                 () = self.rooms.changed.notified() => {}
                 Ok(()) = connects.changed() => {
-                    self.rooms.members().enqueue_all();
-                    if *connects.borrow_and_update() > 1 {
-                        agenda.retry = Instant::now() + RECONNECT_TIME;
-                        self.rooms.completes_in(RETURN_TIME);
-                    }
+                    let connects = *connects.borrow_and_update();
+                    self.connected(connects, &mut agenda);
                 }
                 () = sleep_until(next) => {}
             }
             self.turn(&mut agenda).await;
             self.record();
         }
+    }
+
+    /// The bus has begun to deliver for this time.
+    fn connected(&self, connects: u64, agenda: &mut Agenda) {
+        self.rooms.members().enqueue_all();
+        if connects > 1 {
+            agenda.retry = Instant::now() + RECONNECT_TIME;
+            self.rooms.completes_in(RETURN_TIME);
+        }
+        self.rooms.note_connects(connects);
     }
 
     /// Does what is due.

@@ -1,16 +1,21 @@
 //! The presence of a node, as its workers use it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::members::{LocalMembers, MemberKey};
 use super::rules::{PresenceRule, PresenceRules, base, store_name};
+use crate::broker::Directory;
 use crate::config::{AppConfig, PresenceConfig};
 use crate::model::{Namespace, Room, SocketId};
 use crate::store::{PresencePage, Store, StoreFuture};
+
+/// Longest time for which the members of a room are not listed because the bus is down; longer than the pause between two
+/// attempts of nodes to connect.
+const OUTAGE_TIME: Duration = Duration::from_secs(10);
 
 /// The rooms with presence: their rules, the users of this node, and what the store has. Shared by all threads.
 ///
@@ -24,8 +29,20 @@ pub struct PresenceRooms {
     pub(super) changed: Notify,
     /// Notified when the store has some changes.
     pub(super) flushed: Notify,
+    completeness: Mutex<Completeness>,
+    /// Notified when the completeness has changed.
+    completes: Notify,
+    /// Set once the presence of the node runs.
+    pub(super) directory: OnceLock<Arc<Directory>>,
+}
+
+/// Whether the store can lack users of other nodes.
+#[derive(Debug, Default)]
+struct Completeness {
     /// Until then, other nodes may not have entered their users again in a store that has lost them.
-    complete_from: Mutex<Option<Instant>>,
+    from: Option<Instant>,
+    /// How often the bus had begun to deliver when that was decided.
+    connects: u64,
 }
 
 impl PresenceRooms {
@@ -44,7 +61,9 @@ impl PresenceRooms {
                 members: Mutex::default(),
                 changed: Notify::new(),
                 flushed: Notify::new(),
-                complete_from: Mutex::default(),
+                completeness: Mutex::default(),
+                completes: Notify::new(),
+                directory: OnceLock::new(),
             })
         })
     }
@@ -79,23 +98,50 @@ impl PresenceRooms {
         }
     }
 
-    /// Waits, after an outage of the store, until it can have the users of other nodes: clients who receive all users once,
-    /// and then only changes, would never receive the others.
+    /// Waits, after an outage of the store or the bus, until the store can have the users of other nodes: clients who receive
+    /// all users once, and then only changes, would never receive the others. The server of both may have lost its data, and
+    /// other nodes enter their users again when their bus connects, as this one does.
     pub async fn completed(&self) {
-        let complete_from = *self.complete_from();
-        if let Some(time) = complete_from {
-            sleep_until(time).await;
+        let limit = Instant::now() + OUTAGE_TIME;
+        loop {
+            // Before the look, so that no change is missed.
+            let changed = self.completes.notified();
+            let (from, connects) = {
+                let completeness = self.completeness();
+                (completeness.from, completeness.connects)
+            };
+            let directory = self.directory.get();
+            let is_cut_off =
+                directory.is_some_and(|bus| bus.is_cut_off() || bus.connects() != connects);
+            let now = Instant::now();
+            match from {
+                _ if is_cut_off && now < limit => drop(timeout_at(limit, changed).await),
+                Some(time) if now < time => sleep_until(time).await,
+                _ => return,
+            }
         }
+    }
+
+    /// The presence of the node runs.
+    pub(super) fn follow(&self, directory: &Arc<Directory>) {
+        let _ = self.directory.set(Arc::clone(directory));
     }
 
     /// The store is back, and other nodes enter their users again within this time.
     pub(super) fn completes_in(&self, time: Duration) {
-        *self.complete_from() = Some(Instant::now() + time);
+        self.completeness().from = Some(Instant::now() + time);
+        self.completes.notify_waiters();
     }
 
-    fn complete_from(&self) -> MutexGuard<'_, Option<Instant>> {
-        let complete_from = self.complete_from.lock();
-        complete_from.unwrap_or_else(PoisonError::into_inner)
+    /// The bus has begun to deliver for this time, and what follows from it is decided.
+    pub(super) fn note_connects(&self, connects: u64) {
+        self.completeness().connects = connects;
+        self.completes.notify_waiters();
+    }
+
+    fn completeness(&self) -> MutexGuard<'_, Completeness> {
+        let completeness = self.completeness.lock();
+        completeness.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the data of a user in a room, JSON; `false` if the user has no socket in the room on this node.

@@ -248,3 +248,41 @@ async fn after_an_outage_members_are_listed_once_other_nodes_had_the_time_to_ent
         "{waited:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn members_are_listed_once_other_nodes_had_the_time_to_enter_theirs_after_the_bus_is_back() {
+    let presence = service(&MemoryStore::default());
+    let mut agenda = Agenda::new();
+    let directory = presence.rooms.directory.get().unwrap();
+    directory.note_connect();
+    presence.connected(1, &mut agenda);
+    let start = Instant::now();
+    presence.rooms.completed().await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // The store is back before the bus.
+    directory.set_cut_off(true);
+    presence.rooms.completes_in(RETURN_TIME);
+    let back = 2 * RETURN_TIME;
+    let reconnects = async {
+        sleep_until(start + back).await;
+        directory.note_connect();
+        directory.set_cut_off(false);
+        // It is noted a little later.
+        sleep_until(start + back + RECONNECT_TIME).await;
+        presence.connected(2, &mut agenda);
+    };
+    let waits = async {
+        presence.rooms.completed().await;
+        start.elapsed()
+    };
+    let ((), waited) = tokio::join!(reconnects, waits);
+    let expected = back + RECONNECT_TIME + RETURN_TIME;
+    assert!(
+        (expected..expected + RECONNECT_TIME).contains(&waited),
+        "{waited:?}"
+    );
+    // A bus that stays down delays nobody for ever.
+    directory.set_cut_off(true);
+    presence.rooms.completed().await;
+    assert!(start.elapsed() < waited + 2 * back + 2 * RETURN_TIME + Duration::from_secs(5));
+}
