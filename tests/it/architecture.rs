@@ -220,6 +220,23 @@ fn protocol_model_and_msgpack_have_no_clock_socket_actor_or_lock() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The wall clocks of nodes differ. What nodes agree on expires by the clock of Redis, or by their own monotonic clocks.
+#[test]
+fn nothing_that_nodes_agree_on_depends_on_their_wall_clocks() {
+    let shared = ["bus", "cluster", "store", "recovery", "presence", "history"];
+    let exceptions = [
+        // Compares the clocks.
+        "bus/redis/probe.rs",
+        // Of a single node.
+        "history/memory.rs",
+        "store/presence.rs",
+    ];
+    let wrong = misplaced(&["SystemTime"], |source| {
+        !shared.contains(&source.module()) || exceptions.contains(&source.path.as_str())
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// With `engine.eio3` the id of a socket is enough to take over its session.
 #[test]
 fn ids_of_sockets_are_logged_by_their_short_names() {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Run, token};
 use super::history::{ApiRequest, ApiResponse, EVERYBODY, Emit, EmitId, History, Sender, Verb};
+use super::mutation::Mutation;
 
 /// The key of the backend.
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -63,13 +64,20 @@ impl Backend {
         run.note(format_args!("n{} a{number}: {verb:?}", self.node));
         let (backend, run) = (self.clone(), run.clone());
         actix_rt::spawn(async move {
-            let (status, body) = match &verb {
+            let (status, mut body) = match &verb {
                 Verb::Answers => (200, backend.answers().await),
+                Verb::Revoke(_) if run.mutator.is(Mutation::IgnoreRevocation) => {
+                    (200, json!({"stored": true}))
+                }
                 verb => {
                     let request = body_of(&run.history.borrow(), verb);
                     backend.post(request.0, &request.1).await
                 }
             };
+            run.mutator.change_response(&mut body);
+            if run.mutator.strikes(Mutation::DelayResponse) {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
             let at = run.now();
             run.note(format_args!("n{} a{number}: {status} {body}", backend.node));
             let response = ApiResponse { at, status, body };

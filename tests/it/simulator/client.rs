@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::history::{Connection, ConnectionId, History};
+use super::mutation::Mutator;
 
 mod receive;
 mod requests;
@@ -22,6 +24,7 @@ mod requests;
 pub struct Run {
     pub history: Rc<RefCell<History>>,
     pub began: Instant,
+    pub mutator: Arc<Mutator>,
 }
 
 impl Run {
@@ -82,6 +85,8 @@ pub struct Client {
     is_lost: Cell<bool>,
     /// Loses its connection after so many more events.
     loses_after: Cell<Option<usize>>,
+    /// A packet that a mutation delivers after the next one.
+    held: RefCell<Option<String>>,
 }
 
 impl Client {
@@ -128,6 +133,7 @@ impl Client {
             offset: RefCell::new(resume.as_ref().and_then(|resume| resume.offset.clone())),
             is_lost: Cell::new(false),
             loses_after: Cell::new(None),
+            held: RefCell::default(),
         });
         run.note(format_args!("c{connection} connects to n{node}: {auth}"));
         actix_rt::spawn(Rc::clone(&client).write(session.clone(), outgoing));
@@ -249,7 +255,7 @@ impl Client {
                 if !self.is_open() {
                     return;
                 }
-                self.receive(packet);
+                self.receive_mutated(packet);
             }
             if batch.last {
                 break;

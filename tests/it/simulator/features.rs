@@ -101,6 +101,15 @@ impl Features {
         self.presence && room.starts_with(PRESENCE_ROOMS)
     }
 
+    /// Whether what is sent to a room is appended to a log.
+    pub fn has_log(&self, room: &str) -> bool {
+        match self.logging {
+            Logging::Off => false,
+            Logging::Rooms => room == "news" || room.starts_with("team:"),
+            Logging::Recovery => true,
+        }
+    }
+
     pub fn recovers(&self) -> bool {
         self.logging == Logging::Recovery
     }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::history::{Appended, EmitId, History, JoinedSince, Stay};
+use super::history::{Appended, EmitId, History, JoinedSince, Sender, Stay};
 use super::journey::Journey;
+use super::oracle::is_sent;
 
 /// The events of the logs.
 struct Logs<'a> {
@@ -53,6 +54,7 @@ impl<'a> Logs<'a> {
 pub fn check(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
     let logs = Logs::new(history, &mut wrong);
+    appended_if_sent(history, &logs, &mut wrong);
     for journey in Journey::all(history) {
         once_and_for_it(&journey, &logs, &mut wrong);
         in_order(&journey, &logs, &mut wrong);
@@ -64,6 +66,26 @@ pub fn check(history: &History) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whatever a client or a backend has certainly sent to a room with a log is in it. Events with acks are not logged.
+fn appended_if_sent(history: &History, logs: &Logs<'_>, wrong: &mut Vec<String>) {
+    let connections = history.connections.iter();
+    let requests = connections.flat_map(|it| it.requests.values());
+    let asks: BTreeSet<EmitId> = requests.filter_map(|request| request.ask).collect();
+    for (id, emit) in history.emits.iter().enumerate() {
+        let is_logged = match emit.sender {
+            Sender::Client(_) => !asks.contains(&id),
+            Sender::Api(_) => true,
+            Sender::Call(_) | Sender::Foreign(_) => false,
+        };
+        let is_in_log = logs.of(id).is_some();
+        if is_logged && !is_in_log && history.features.has_log(&emit.room) && is_sent(history, emit)
+        {
+            let (room, sent) = (&emit.room, emit.sent);
+            wrong.push(format!("e{id}, sent to {room} at {sent:?}, is in no log"));
+        }
+    }
 }
 
 /// No event is received twice, and none that the session has sent, that excepts it, or that is of a room in which it

@@ -16,6 +16,7 @@ mod history;
 mod journey;
 mod log_oracle;
 mod logs;
+mod mutation;
 mod node;
 mod oracle;
 mod presence_oracle;
@@ -30,8 +31,10 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use history::History;
+use mutation::Mutator;
 use world::World;
 
 /// Seeds that every test run takes.
@@ -44,11 +47,11 @@ struct Outcome {
 
 /// Runs a seed.
 fn simulate(seed: u64) -> Outcome {
-    simulate_with(seed, true)
+    simulate_with(seed, true, Arc::default())
 }
 
-/// Runs a seed, with foreign servers if `foreign` is set and it has them.
-fn simulate_with(seed: u64, foreign: bool) -> Outcome {
+/// Runs a seed with a mutation, if the mutator has one, and with foreign servers if `foreign` is set and it has them.
+fn simulate_with(seed: u64, foreign: bool, mutator: Arc<Mutator>) -> Outcome {
     let system = actix_rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -57,9 +60,10 @@ fn simulate_with(seed: u64, foreign: bool) -> Outcome {
             .unwrap()
     });
     system.block_on(async move {
-        let mut world = World::start(seed, foreign).await;
+        let mut world = World::start(seed, foreign, mutator).await;
         world.live().await;
         world.calm().await;
+        world.stir().await;
         world.survey().await;
         let oracles: [fn(&History) -> Vec<String>; 7] = [
             oracle::check,
@@ -150,7 +154,7 @@ const FAILED_ONCE: [(u64, &str); 4] = [
 #[test]
 fn seeds_that_failed_once_satisfy_the_oracles() {
     for (seed, what) in FAILED_ONCE {
-        let wrong = simulate_with(seed, false).wrong;
+        let wrong = simulate_with(seed, false, Arc::default()).wrong;
         assert!(wrong.is_empty(), "{seed:#x}, {what}: {wrong:#?}");
     }
 }

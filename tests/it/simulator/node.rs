@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use super::backend::Backend;
 use super::client::Run;
 use super::logs;
+use super::mutation::{MutatedLink, Mutation};
 use super::random::Chance;
 use super::services::{Name, Reports};
 use super::store::{NodeStore, StoreServer};
@@ -134,11 +135,12 @@ impl Node {
         let member = link.member();
         let health = Arc::new(Health::new(BusState::Down, false));
         health.set_phase(Phase::Serving);
-        let connection = NodeStore::connect(store, store_chance);
+        let connection = NodeStore::connect(store, store_chance, &run.mutator);
         let store: Arc<dyn Store> = Arc::new(connection.clone());
         let context = bridge_context(config, name, workers, &metrics, &health, Arc::clone(&store));
         let dialects = dialects(&config.bus, name);
         let history = logs::history(&config.history, &link, &dialects[0], &connection);
+        let link = MutatedLink::new(link, &run.mutator);
         let started = start_bridge(&config.bus, link, events, dialects, context);
         if let Some(history) = history {
             started.directory.set_history(Arc::new(history));
@@ -166,7 +168,8 @@ impl Node {
         );
         let workers: Vec<_> = (0..workers).map(|number| node.worker(number)).collect();
         let is_fenced = Rc::clone(&claimed.is_fenced);
-        claimed.keep(workers.clone());
+        let stops = !run.mutator.is(Mutation::ServeFenced);
+        claimed.keep(workers.clone().into_iter().filter(|_| stops).collect());
         let api = Arc::new(node.api(&store, health));
         let backend = Backend {
             node: number,

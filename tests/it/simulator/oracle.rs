@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::backend::QUERY_TIME;
-use super::foreign::record::RequestKind;
+use super::foreign::record::{ANNEX, RequestKind};
 use super::history::{Connection, ConnectionId, EVERYBODY, Emit, History, Sender, Stay};
+use super::world::ROOMS;
 
 /// Maximum time from emit to delivery without faults.
 pub const DELIVERY: Duration = Duration::from_secs(3);
@@ -19,6 +20,7 @@ pub fn check(history: &History) -> Vec<String> {
         nothing_missing(history, number, connection, &mut wrong);
         every_request_has_a_response(history, number, connection, &mut wrong);
         nothing_after_leaving(history, number, connection, &mut wrong);
+        nothing_of_others(history, connection, number, &mut wrong);
     }
     wrong
 }
@@ -236,6 +238,33 @@ fn nothing_after_leaving(
             wrong.push(format!(
                 "c{number} received e{} after it had left",
                 received.emit
+            ));
+        }
+    }
+}
+
+/// A client receives nothing of rooms that it has never been in, and nothing for other sockets and users.
+fn nothing_of_others(
+    history: &History,
+    connection: &Connection,
+    number: ConnectionId,
+    wrong: &mut Vec<String>,
+) {
+    let former = std::iter::successors(Some(number), |it| history.connections[*it].resumes);
+    let sids: BTreeSet<&str> = former
+        .filter_map(|it| history.connections[it].sid.as_deref())
+        .collect();
+    for received in &connection.received {
+        let room = history.emits[received.emit].room.as_str();
+        let is_for_it = match room.strip_prefix("user:") {
+            Some(user) => user == connection.user,
+            None if ROOMS.contains(&room) => connection.stays.iter().any(|it| it.room == room),
+            None => [EVERYBODY, ANNEX].contains(&room) || sids.contains(room),
+        };
+        if !is_for_it {
+            let emit = received.emit;
+            wrong.push(format!(
+                "c{number} received e{emit} of {room}, in which it was not"
             ));
         }
     }

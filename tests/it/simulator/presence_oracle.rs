@@ -4,9 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::fault::SETTLING;
+use super::fault::{Kind, SETTLING};
 use super::history::{Connection, History, Verb};
 use super::world::{ROOMS, USERS};
+
+/// Time in which the users of a dead node have left: a lease, and the time to notice its end.
+const FORGOTTEN: Duration = Duration::from_secs(45);
 
 pub fn check(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -74,5 +77,8 @@ fn is_informed(history: &History, connection: &Connection, room: &str) -> bool {
     };
     let mut faults = history.faults.iter();
     let since = listed.saturating_sub(SETTLING + Duration::from_secs(1));
-    !faults.any(|fault| fault.overlaps(since, Duration::MAX))
+    !faults.any(|fault| match fault.kind {
+        Kind::Death => fault.begin + FORGOTTEN >= since,
+        _ => fault.overlaps(since, Duration::MAX),
+    })
 }

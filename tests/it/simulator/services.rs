@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Run;
 use super::history::Departure;
+use super::mutation::Mutation;
 
 /// The name of a node: its lease, and whether another node has taken it.
 pub struct Name {
@@ -91,7 +92,11 @@ impl DepartureRecorder {
         self.run
             .note(format_args!("n{by} reports the end of {sid}, lost: {lost}"));
         let departure = Departure { sid, at, by, lost };
-        self.run.history.borrow_mut().departures.push(departure);
+        let departures = &mut self.run.history.borrow_mut().departures;
+        if self.run.mutator.strikes(Mutation::RepeatDeparture) {
+            departures.push(departure.clone());
+        }
+        departures.push(departure);
     }
 }
 

@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use roomwire::store::{
-    LogEntry, MemoryStore, NumberedRequest, PresenceChange, PresenceOutcome, PresencePage,
-    PresenceStore, PresenceSweep, PresenceSweepRequest, Renewal, SharedEntry, SharedStore, Store,
-    StoreError, StoreFuture,
-};
+use roomwire::store::{LogEntry, MemoryStore, Renewal, Store, StoreError, StoreFuture};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::mutation::{Mutation, Mutator};
 use super::random::Chance;
+
+mod services;
 
 /// How far back a failover can go.
 const KEPT: Duration = Duration::from_secs(2);
@@ -24,6 +23,9 @@ const KEPT: Duration = Duration::from_secs(2);
 const LATENCY: (usize, usize) = (0, 5);
 /// The same while the node stalls.
 const STALLED: (usize, usize) = (2_000, 2_000);
+/// Greatest difference between the speeds of the clocks of a node and the server, in thousandths: many times that of real
+/// ones.
+const DRIFT: usize = 10;
 
 /// The server. Clones refer to the same one.
 #[derive(Clone, Default)]
@@ -49,7 +51,7 @@ impl StoreServer {
     }
 
     /// Executes a command, whose result is available at once.
-    fn execute<T>(&self, command: impl FnOnce(&MemoryStore) -> StoreFuture<T>) -> T {
+    pub(super) fn execute<T>(&self, command: impl FnOnce(&MemoryStore) -> StoreFuture<T>) -> T {
         let mut server = self.0.lock().unwrap();
         let now = Instant::now();
         let copy = server.keys.snapshot();
@@ -76,6 +78,9 @@ enum Connectivity {
 pub struct NodeStore {
     server: StoreServer,
     connection: Arc<Mutex<Connection>>,
+    mutator: Arc<Mutator>,
+    /// How much longer the server waits than the node by its clock, in thousandths: no two clocks are equally fast.
+    drift: i32,
 }
 
 struct Connection {
@@ -89,7 +94,7 @@ struct Connection {
 }
 
 impl NodeStore {
-    pub fn connect(server: &StoreServer, mut chance: Chance) -> Self {
+    pub fn connect(server: &StoreServer, mut chance: Chance, mutator: &Arc<Mutator>) -> Self {
         let connection = Connection {
             state: Connectivity::Up,
             cuts: 0,
@@ -100,6 +105,16 @@ impl NodeStore {
         Self {
             server: server.clone(),
             connection: Arc::new(Mutex::new(connection)),
+            mutator: Arc::clone(mutator),
+            drift: chance.between(0, 2 * DRIFT) as i32 - DRIFT as i32,
+        }
+    }
+
+    /// How long the server keeps a key, by its own clock.
+    fn lifetime(&self, ttl: Duration) -> Duration {
+        match self.mutator.is(Mutation::KeepKeys) {
+            true => Duration::from_secs(1 << 20),
+            false => ttl / 1000 * (1000 + self.drift) as u32,
         }
     }
 
@@ -220,6 +235,7 @@ impl Connection {
 
 impl Store for NodeStore {
     fn acquire_lease(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<bool> {
+        let ttl = self.lifetime(ttl);
         let (key, value) = (key.to_owned(), value.to_owned());
         self.send(&key.clone(), move |keys| {
             keys.acquire_lease(&key, &value, ttl)
@@ -227,6 +243,7 @@ impl Store for NodeStore {
     }
 
     fn renew(&self, key: &str, value: &str, ttl: Duration) -> StoreFuture<Renewal> {
+        let ttl = self.lifetime(ttl);
         let (key, value) = (key.to_owned(), value.to_owned());
         self.send(&key.clone(), move |keys| keys.renew(&key, &value, ttl))
     }
@@ -242,7 +259,7 @@ impl Store for NodeStore {
     }
 
     fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<()> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), ttl.map(|ttl| self.lifetime(ttl)));
         self.send(&key.clone(), move |keys| keys.set(&key, value, ttl))
     }
 
@@ -261,8 +278,9 @@ impl Store for NodeStore {
         self.send(&key.clone(), move |keys| keys.hash_set(&key, fields))
     }
 
-    fn hash_delete(&self, key: &str, fields: Vec<String>) -> StoreFuture<u64> {
+    fn hash_delete(&self, key: &str, mut fields: Vec<String>) -> StoreFuture<u64> {
         let key = key.to_owned();
+        fields.retain(|_| !self.mutator.is(Mutation::KeepFields));
         self.send(&key.clone(), move |keys| keys.hash_delete(&key, fields))
     }
 
@@ -323,14 +341,14 @@ impl Store for NodeStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<bool> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), self.lifetime(ttl));
         self.send(&key.clone(), move |keys| {
             keys.set_fenced(&key, generation, value, ttl)
         })
     }
 
     fn claim_fenced(&self, key: &str, ttl: Duration) -> StoreFuture<Option<(u64, Bytes)>> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), self.lifetime(ttl));
         self.send(&key.clone(), move |keys| keys.claim_fenced(&key, ttl))
     }
 
@@ -338,111 +356,6 @@ impl Store for NodeStore {
         let channel = channel.to_owned();
         self.send(&channel.clone(), move |keys| {
             keys.publish(&channel, message)
-        })
-    }
-}
-
-impl SharedStore for NodeStore {
-    fn shared_set(
-        &self,
-        key: &str,
-        generation: u64,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<bool> {
-        let key = key.to_owned();
-        self.send(&key.clone(), move |keys| {
-            keys.shared_set(&key, generation, value, ttl)
-        })
-    }
-
-    fn shared_claim(
-        &self,
-        key: &str,
-        held: Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<Option<u64>> {
-        let key = key.to_owned();
-        self.send(&key.clone(), move |keys| {
-            keys.shared_claim(&key, held, value, ttl)
-        })
-    }
-
-    fn shared_remove(&self, key: &str, generation: u64, ttl: Duration) -> StoreFuture<()> {
-        let key = key.to_owned();
-        self.send(&key.clone(), move |keys| {
-            keys.shared_remove(&key, generation, ttl)
-        })
-    }
-
-    fn stream_end(&self, key: &str) -> StoreFuture<String> {
-        let key = key.to_owned();
-        self.send(&key.clone(), move |keys| keys.stream_end(&key))
-    }
-
-    fn stream_read(
-        &self,
-        key: &str,
-        from: &str,
-        until: &str,
-        count: usize,
-    ) -> StoreFuture<Vec<SharedEntry>> {
-        let [key, from, until] = [key, from, until].map(str::to_owned);
-        self.send(&key.clone(), move |keys| {
-            keys.stream_read(&key, &from, &until, count)
-        })
-    }
-}
-
-impl PresenceStore for NodeStore {
-    fn presence_apply(
-        &self,
-        base: &str,
-        request: &NumberedRequest,
-        changes: Vec<PresenceChange>,
-    ) -> StoreFuture<Option<Vec<PresenceOutcome>>> {
-        let (base, request) = (base.to_owned(), request.clone());
-        self.send(&base.clone(), move |keys| {
-            keys.presence_apply(&base, &request, changes)
-        })
-    }
-
-    fn presence_sweep(
-        &self,
-        base: &str,
-        request: PresenceSweepRequest,
-    ) -> StoreFuture<PresenceSweep> {
-        let base = base.to_owned();
-        self.send(&base.clone(), move |keys| {
-            keys.presence_sweep(&base, request)
-        })
-    }
-
-    fn presence_page(
-        &self,
-        base: &str,
-        room: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> StoreFuture<PresencePage> {
-        let (base, room) = (base.to_owned(), room.to_owned());
-        let after = after.map(str::to_owned);
-        self.send(&base.clone(), move |keys| {
-            keys.presence_page(&base, &room, after.as_deref(), limit)
-        })
-    }
-
-    fn presence_remove_node(
-        &self,
-        base: &str,
-        node: &str,
-        delay: Duration,
-        limit: usize,
-    ) -> StoreFuture<u64> {
-        let (base, node) = (base.to_owned(), node.to_owned());
-        self.send(&base.clone(), move |keys| {
-            keys.presence_remove_node(&base, &node, delay, limit)
         })
     }
 }

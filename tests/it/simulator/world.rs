@@ -15,12 +15,14 @@ use super::fault::{Fault, Kind};
 use super::features::{Features, Foreign};
 use super::history::{History, NodeLife, Verb};
 use super::logs::Appends;
+use super::mutation::{Mutation, Mutator};
 use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
 use foreign::ForeignServers;
 
 mod clients;
+mod damage;
 mod end;
 mod faults;
 mod foreign;
@@ -127,12 +129,13 @@ type OfRoom = fn(String) -> Verb;
 
 impl World {
     /// Starts a cluster, with foreign servers if the seed has them and `foreign` is set.
-    pub async fn start(seed: u64, foreign: bool) -> Self {
+    pub async fn start(seed: u64, foreign: bool, mutator: Arc<Mutator>) -> Self {
         let mut chance = Chance::new(seed);
         let mut foreign_chance = Chance::new(!seed);
         let run = Run {
             history: Rc::new(RefCell::new(History::default())),
             began: Instant::now(),
+            mutator,
         };
         let mut features = Features::random(&mut chance);
         if foreign {
@@ -144,10 +147,18 @@ impl World {
             history.one_session = features.sessions == "newest";
             history.features = features;
         }
+        let sessions = match run.mutator.is(Mutation::AllowSessions) {
+            true => "any",
+            false => features.sessions,
+        };
+        let configured = Features {
+            sessions,
+            ..features
+        };
         let mut world = Self {
             run,
             shared: SharedParts {
-                config: features.config(),
+                config: configured.config(),
                 hub: Hub::seeded(chance.next()),
                 store: StoreServer::default(),
                 random: Arc::new(SeededIds::new(chance.next())),
@@ -205,12 +216,36 @@ impl World {
             self.observe();
             self.let_clients_return();
         }
+    }
+
+    /// After the faults, clients list the members of their rooms, and some come and go: whoever remains has received every
+    /// change since.
+    pub async fn stir(&mut self) {
+        for client in self.open_clients() {
+            for room in self.rooms_of(&client) {
+                if self.features.has_presence(&room) {
+                    client.list_members(&room);
+                }
+            }
+        }
+        sleep(Duration::from_secs(5)).await;
+        for _ in 0..12 {
+            match self.chance.below(4) {
+                0 => self.connect(),
+                1 => self.leave(),
+                2 => self.close(),
+                _ => self.join(),
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(QUIET).await;
         self.run.history.borrow_mut().appended = self.appends.take();
     }
 
     /// Lets a backend of every node read everything, one request after the other.
     pub async fn survey(&self) {
         self.run.history.borrow_mut().surveyed = self.run.now();
+        self.damage_presence();
         for node in self.nodes.iter().flatten() {
             for room in ROOMS {
                 node.backend
@@ -240,6 +275,7 @@ impl World {
         self.reconnect_servers();
         self.end_stopped_nodes();
         self.end_fenced_nodes();
+        self.damage();
         for node in self.nodes.iter().flatten() {
             self.most_queued = self.most_queued.max(node.metrics.send_queue_bytes.get());
         }

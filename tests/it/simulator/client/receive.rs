@@ -8,8 +8,35 @@ use super::{Client, Loss, parse};
 use crate::simulator::history::{
     Connection, ConnectionId, EmitId, History, NamedGap, Received, SessionStart, Stay, View,
 };
+use crate::simulator::mutation::Mutation;
 
 impl Client {
+    /// Receives a packet, unless a mutation does something else with it.
+    pub(super) fn receive_mutated(&self, packet: &str) {
+        let mutator = &self.run.mutator;
+        let is_event = packet.starts_with("42") && packet.contains(r#"["event","#);
+        let is_lost = is_event && mutator.strikes(Mutation::LoseEvent)
+            || packet.starts_with("43") && mutator.strikes(Mutation::LoseAck)
+            || packet.contains(r#"["presence:"#) && mutator.is(Mutation::LosePresence)
+            || packet.contains(r#"["roomwire:gap","#) && mutator.is(Mutation::HideGap);
+        if is_lost {
+            return;
+        }
+        if is_event && mutator.strikes(Mutation::RepeatEvent) {
+            self.receive(packet);
+        }
+        if is_event && mutator.strikes(Mutation::SwapEvents) {
+            let before = self.held.replace(Some(packet.to_owned()));
+            return before.iter().for_each(|packet| self.receive(packet));
+        }
+        if packet.contains(r#"["roomwire:session","#) && mutator.is(Mutation::DenyRecovery) {
+            return self.receive(&packet.replace(r#""recovered":true"#, r#""recovered":false"#));
+        }
+        self.receive(packet);
+        let held = self.held.borrow_mut().take_if(|_| is_event);
+        held.iter().for_each(|packet| self.receive(packet));
+    }
+
     pub(super) fn receive(&self, packet: &str) {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         if packet == "2" {
@@ -73,6 +100,11 @@ impl Client {
             position.unwrap_or_default()
         ));
         self.with(|connection| connection.received.push(Received { emit, at, n }));
+        if self.run.mutator.strikes(Mutation::LeakEvent) {
+            let connections = &mut self.run.history.borrow_mut().connections;
+            let other = (self.connection + 1) % connections.len();
+            connections[other].received.push(Received { emit, at, n });
+        }
         if !ack.is_empty() {
             self.send(format!("43{ack}[{}]", self.connection));
         }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Client;
 use crate::simulator::history::{Emit, EmitId, JoinedSince, Request, Sender, Stay};
+use crate::simulator::mutation::Mutation;
 
 impl Client {
     fn request(&self, arguments: &Value, ask: Option<EmitId>) -> u64 {
@@ -16,8 +17,25 @@ impl Client {
             leaves: arguments[0] == "roomwire:leave",
         };
         self.with(|connection| connection.requests.insert(number, request));
-        self.send(format!("42{number}{arguments}"));
+        match self.pretended(arguments) {
+            Some(ack) => self.receive(&format!("43{number}[{ack}]")),
+            None => self.send(format!("42{number}{arguments}")),
+        }
         number
+    }
+
+    /// The response to a request that a mutation does not execute.
+    fn pretended(&self, arguments: &Value) -> Option<Value> {
+        let (room, mutator) = (&arguments[1], &self.run.mutator);
+        match arguments[0].as_str()? {
+            "roomwire:join" if mutator.strikes(Mutation::IgnoreJoin) => {
+                Some(json!({"ok": true, "room": room, "transport": "polling"}))
+            }
+            "roomwire:leave" if mutator.strikes(Mutation::IgnoreLeave) => {
+                Some(json!({"ok": true, "room": room}))
+            }
+            _ => None,
+        }
     }
 
     /// Joins a room, perhaps with a part of its log.
@@ -64,7 +82,7 @@ impl Client {
     }
 
     /// Requests the users of a room with presence.
-    pub(super) fn list_members(&self, room: &str) {
+    pub fn list_members(&self, room: &str) {
         self.request(&json!(["roomwire:members", room, {"limit": 100}]), None);
     }
 

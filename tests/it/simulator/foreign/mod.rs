@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::client::Run;
 use super::history::{EVERYBODY, Emit, EmitId, Sender};
+use super::mutation::Mutation;
 use super::random::Chance;
 use super::world::ROOMS;
 
@@ -149,6 +150,9 @@ impl ForeignServer {
             joins,
             at,
         });
+        if run.mutator.strikes(Mutation::IgnoreMove) {
+            return;
+        }
         match self.dialect {
             Dialect::Node => self.server.request_move(&sid, joins),
             Dialect::Python => self.server.python_move(&sid, joins),
@@ -168,6 +172,9 @@ impl ForeignServer {
         let mut history = run.history.borrow_mut();
         history.foreign.disconnects.push(disconnect);
         drop(history);
+        if run.mutator.is(Mutation::IgnoreDisconnect) {
+            return;
+        }
         match self.dialect {
             Dialect::Node => self.server.request_disconnect(sid),
             Dialect::Python => self.server.python_disconnect(sid),

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::simulator::client::{Entrance, Loss};
-use crate::simulator::features::Logging;
 use crate::simulator::history::JoinedSince;
 
 impl World {
@@ -115,11 +114,7 @@ impl World {
 
     /// What a client requests of the log of a room.
     fn any_since(&mut self, room: &str) -> Option<JoinedSince> {
-        let logged = match self.features.logging {
-            Logging::Off => false,
-            Logging::Rooms => room != "lobby",
-            Logging::Recovery => true,
-        };
+        let logged = self.features.has_log(room);
         match self.chance.below(5) {
             0 if logged => Some(JoinedSince::Last(self.chance.below(40))),
             1 if logged => {

@@ -4,6 +4,7 @@ use tokio::time::sleep_until;
 
 use super::*;
 use crate::simulator::client::Loss;
+use crate::simulator::mutation::Mutation;
 
 /// The least time until another server has taken over.
 const FAILOVER: Duration = Duration::from_millis(300);
@@ -95,7 +96,7 @@ impl World {
                     self.run.note(format_args!("n{number} is fenced"));
                     self.run.history.borrow_mut().nodes[number].fenced = Some(now);
                 }
-                Some(fenced) if fenced + STOP_TIME <= now => {
+                Some(fenced) if fenced + STOP_TIME <= now && !self.serves_when_fenced() => {
                     self.begin(Kind::Death, number);
                     if let Some(node) = self.nodes[number].take() {
                         node.kill(&self.shared.hub);
@@ -107,6 +108,10 @@ impl World {
                 Some(_) => {}
             }
         }
+    }
+
+    fn serves_when_fenced(&self) -> bool {
+        self.run.mutator.is(Mutation::ServeFenced)
     }
 
     /// Stops a node without faults, as an administrator does, if another one is left.

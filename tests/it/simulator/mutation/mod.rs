@@ -1,0 +1,228 @@
+//! Named ways in which the code under test can be wrong: runs with one of them show that the oracles notice it.
+//!
+//! A mutation is made where the parts of a run meet: between a client and its session, a backend and the API, a node and
+//! the bus, a node and the store. So it needs no code in the program.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+mod link;
+mod runs;
+
+pub use link::MutatedLink;
+
+/// Of so many occasions for a mutation, one is taken.
+const EVERY: u64 = 3;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    // Between a session and its client.
+    /// A client does not receive an event.
+    LoseEvent,
+    /// A client receives an event twice.
+    RepeatEvent,
+    /// A client receives an event of another one.
+    LeakEvent,
+    /// A client receives an event after the next one.
+    SwapEvents,
+    /// A client does not receive the response to a request.
+    LoseAck,
+    /// A client receives the response to a join that was not executed.
+    IgnoreJoin,
+    /// A client receives the response to a leave that was not executed.
+    IgnoreLeave,
+    /// A member of a room with presence does not receive a change.
+    LosePresence,
+    /// A gap in what a client receives is not named.
+    HideGap,
+    /// A client receives a session that continues as a new one.
+    DenyRecovery,
+    // Between the API and a backend.
+    /// A list lacks a socket.
+    LoseListed,
+    /// A list has a socket twice.
+    RepeatListed,
+    /// A response does not name the nodes that it lacks.
+    HideMissing,
+    /// A response takes half a minute.
+    DelayResponse,
+    /// A token is not revoked.
+    IgnoreRevocation,
+    // Between a node and the bus.
+    /// A message for a room is not published.
+    LoseMessage,
+    /// A message for a room is published twice.
+    RepeatMessage,
+    /// A message for a room names another one.
+    MisdirectMessage,
+    /// A logged message is published, but not appended to its logs.
+    LoseAppend,
+    /// A logged message is appended twice.
+    RepeatAppend,
+    /// A room with members is not subscribed.
+    LoseSubscription,
+    /// What is no longer needed stays subscribed.
+    KeepSubscriptions,
+    // Between a node and foreign servers.
+    /// An emit does not reach servers.
+    LoseToServers,
+    /// An emit reaches servers twice.
+    RepeatToServers,
+    /// An emit to servers names another room.
+    MisdirectToServers,
+    /// A message to servers is cut off.
+    GarbleToServers,
+    /// Servers receive no response to a request.
+    LoseResponse,
+    /// Servers receive a response twice.
+    RepeatResponse,
+    /// The ack of a client does not reach the server that waits for it.
+    LoseServerAck,
+    /// The ack of a client reaches the server twice.
+    RepeatServerAck,
+    /// A node reports too many sockets that have received an emit.
+    WrongCount,
+    /// A move of a socket does not reach servers of the other kind.
+    LoseMove,
+    /// A move of a socket by a server has no effect.
+    IgnoreMove,
+    /// A disconnect by a server has no effect.
+    IgnoreDisconnect,
+    // Between a node and the store, and in the services of a node.
+    /// Keys do not expire.
+    KeepKeys,
+    /// Fields of hashes are not removed.
+    KeepFields,
+    /// The records of sessions vanish.
+    LoseRecords,
+    /// The registered sockets vanish.
+    LoseRegistered,
+    /// Present users vanish.
+    LosePresent,
+    /// The end of a socket is reported twice.
+    RepeatDeparture,
+    /// A node whose name was taken continues to serve.
+    ServeFenced,
+    /// A user may have two sessions against the policy.
+    AllowSessions,
+}
+
+/// The mutation of a run.
+#[derive(Debug, Default)]
+pub struct Mutator {
+    mutation: Option<Mutation>,
+    occasions: AtomicU64,
+}
+
+impl Mutator {
+    pub fn new(mutation: Mutation) -> Self {
+        Self {
+            mutation: Some(mutation),
+            occasions: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a run has this mutation.
+    pub fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Whether to take this occasion for a mutation.
+    pub fn strikes(&self, mutation: Mutation) -> bool {
+        self.is(mutation) && self.occasions.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    }
+
+    /// Changes the response of the API to a backend.
+    pub fn change_response(&self, body: &mut Value) {
+        if self.is(Mutation::HideMissing) && body["missing"].is_array() {
+            body["missing"] = json!([]);
+        }
+        let Some(sockets) = body["sockets"].as_array_mut() else {
+            return;
+        };
+        if self.is(Mutation::LoseListed) {
+            sockets.pop();
+        }
+        if self.is(Mutation::RepeatListed) {
+            sockets.extend(sockets.last().cloned());
+        }
+    }
+}
+
+/// A line of an oracle about a mutation begins with the first text and contains the second one.
+type Notice = (&'static str, &'static str);
+
+/// What the oracles notice of each mutation.
+pub const OF_CLIENTS: [(Mutation, Notice); 10] = [
+    (Mutation::LoseEvent, ("c", " lacks e")),
+    (Mutation::RepeatEvent, ("c", " twice")),
+    (Mutation::LeakEvent, ("c", "in which it was not")),
+    (Mutation::SwapEvents, ("c", " after e")),
+    (Mutation::LoseAck, ("c", "has no response in time")),
+    (Mutation::IgnoreJoin, ("c", " lacks e")),
+    (Mutation::IgnoreLeave, ("c", "after it had left")),
+    (Mutation::LosePresence, ("c", " are in team:")),
+    (Mutation::HideGap, ("c", ", appended to ")),
+    (
+        Mutation::DenyRecovery,
+        ("c", "is not recovered, for no reason"),
+    ),
+];
+
+pub const OF_BACKENDS: [(Mutation, Notice); 5] = [
+    (Mutation::LoseListed, ("a", " lacks")),
+    (Mutation::RepeatListed, ("a", "a socket twice")),
+    (Mutation::HideMissing, ("a", "is not missing")),
+    (Mutation::DelayResponse, ("a", ": took ")),
+    (
+        Mutation::IgnoreRevocation,
+        ("c", "was revoked and is never closed"),
+    ),
+];
+
+pub const OF_THE_BUS: [(Mutation, Notice); 7] = [
+    (Mutation::LoseMessage, ("c", " lacks e")),
+    (Mutation::RepeatMessage, ("c", " twice")),
+    (Mutation::MisdirectMessage, ("c", "in which it was not")),
+    (Mutation::LoseAppend, ("e", "is in no log")),
+    (Mutation::RepeatAppend, ("e", "was appended twice")),
+    (Mutation::LoseSubscription, ("c", " lacks e")),
+    (Mutation::KeepSubscriptions, ("n", " subscriptions: ")),
+];
+
+pub const OF_SERVERS: [(Mutation, Notice); 12] = [
+    (Mutation::LoseToServers, ("f", " lacks e")),
+    (Mutation::RepeatToServers, ("f", " twice")),
+    (Mutation::MisdirectToServers, ("f", "is not for it")),
+    (Mutation::GarbleToServers, ("f", " on ")),
+    (Mutation::LoseResponse, ("request", " responses, not ")),
+    (Mutation::RepeatResponse, ("request", " responses of ")),
+    (Mutation::LoseServerAck, ("request", "no ack of c")),
+    (
+        Mutation::RepeatServerAck,
+        ("request", " sockets, and the acks "),
+    ),
+    (Mutation::WrongCount, ("request", "the counts ")),
+    (Mutation::LoseMove, ("f", " moves arrived")),
+    (Mutation::IgnoreMove, ("c", " of annex")),
+    (Mutation::IgnoreDisconnect, ("c", "is not disconnected")),
+];
+
+pub const OF_THE_STORE: [(Mutation, Notice); 8] = [
+    (Mutation::KeepKeys, ("the record of ", "")),
+    (Mutation::KeepFields, ("", " are registered")),
+    (Mutation::LoseRecords, ("c", "is not recovered: unknown")),
+    (
+        Mutation::LoseRegistered,
+        ("the end of c", "is never announced"),
+    ),
+    (Mutation::LosePresent, ("a", " are in team:")),
+    (
+        Mutation::RepeatDeparture,
+        ("the end of ", " is announced as "),
+    ),
+    (Mutation::ServeFenced, ("n", "after its name was taken")),
+    (Mutation::AllowSessions, ("", " has the sessions ")),
+];
