@@ -15,7 +15,7 @@ use super::fault::{Fault, Kind};
 use super::features::{Features, Foreign};
 use super::history::{History, NodeLife, Verb};
 use super::logs::Appends;
-use super::mutation::{Mutation, Mutator};
+use super::mutation::Mutator;
 use super::node::{Node, SharedParts};
 use super::random::{Chance, SeededIds};
 use super::store::StoreServer;
@@ -147,18 +147,10 @@ impl World {
             history.one_session = features.sessions == "newest";
             history.features = features;
         }
-        let sessions = match run.mutator.is(Mutation::AllowSessions) {
-            true => "any",
-            false => features.sessions,
-        };
-        let configured = Features {
-            sessions,
-            ..features
-        };
         let mut world = Self {
             run,
             shared: SharedParts {
-                config: configured.config(),
+                config: features.config(),
                 hub: Hub::seeded(chance.next()),
                 store: StoreServer::default(),
                 random: Arc::new(SeededIds::new(chance.next())),

@@ -105,8 +105,6 @@ pub enum Mutation {
     RepeatDeparture,
     /// A node whose name was taken continues to serve.
     ServeFenced,
-    /// A user may have two sessions against the policy.
-    AllowSessions,
 }
 
 /// The mutation of a run.
@@ -210,7 +208,7 @@ pub const OF_SERVERS: [(Mutation, Notice); 12] = [
     (Mutation::IgnoreDisconnect, ("c", "is not disconnected")),
 ];
 
-pub const OF_THE_STORE: [(Mutation, Notice); 8] = [
+pub const OF_THE_STORE: [(Mutation, Notice); 7] = [
     (Mutation::KeepKeys, ("the record of ", "")),
     (Mutation::KeepFields, ("", " are registered")),
     (Mutation::LoseRecords, ("c", "is not recovered: unknown")),
@@ -224,5 +222,4 @@ pub const OF_THE_STORE: [(Mutation, Notice); 8] = [
         ("the end of ", " is announced as "),
     ),
     (Mutation::ServeFenced, ("n", "after its name was taken")),
-    (Mutation::AllowSessions, ("", " has the sessions ")),
 ];
