@@ -46,10 +46,10 @@ impl Bus {
             }
             let callback = fields["callback"].as_array();
             if let (Some(host), Some(callback)) = (fields["host_id"].as_str(), callback) {
-                self.asked_python = Some((host.to_owned(), callback.clone()));
+                self.python_callback = Some((host.to_owned(), callback.clone()));
             }
         } else if let Some(request) = value_of(message).and_then(|it| request_of(&it)) {
-            self.asked_node = Some(request);
+            self.node_request = Some(request);
         }
         let Some(decoded) = self.decode(channel, message) else {
             panic!("malformed: {}", context());

@@ -50,9 +50,9 @@ pub struct Bus {
     foreign: Vec<Arc<dyn Dialect>>,
     _node: StartedBridge,
     /// The last request of the node for acks of servers in Node.
-    asked_node: Option<String>,
+    node_request: Option<String>,
     /// The last emit of the node with a callback: its `host_id` and the elements of `callback`.
-    asked_python: Option<(String, Vec<Value>)>,
+    python_callback: Option<(String, Vec<Value>)>,
 }
 
 fn bus_config(adapter: NodeAdapter, cluster: &str) -> BusConfig {
@@ -112,8 +112,8 @@ impl Bus {
             _node: start_node(&config, &hub),
             server,
             received,
-            asked_node: None,
-            asked_python: None,
+            node_request: None,
+            python_callback: None,
         };
         tokio::time::sleep(Duration::from_secs(3)).await;
         bus.take_received();
@@ -135,7 +135,7 @@ impl Bus {
 
     /// Acks the last emit that the node sent to servers in Node, with any bytes as the first argument.
     pub async fn ack_as_node(&mut self, packet: &[u8]) {
-        let Some(request) = self.asked_node.clone() else {
+        let Some(request) = self.node_request.clone() else {
             return;
         };
         let mut message = Vec::new();
@@ -151,7 +151,7 @@ impl Bus {
 
     /// Acks the last emit that the node sent to servers in Python, with any bytes as the arguments.
     pub async fn ack_as_python(&mut self, arguments: &[u8]) {
-        let Some((host, callback)) = self.asked_python.clone() else {
+        let Some((host, callback)) = self.python_callback.clone() else {
             return;
         };
         let [room, namespace, id] = &callback[..] else {

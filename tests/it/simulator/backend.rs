@@ -1,10 +1,11 @@
 //! A backend: requests to the API of a node, in memory and in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::to_bytes;
 use actix_web::test::TestRequest;
-use roomwire::api::{self, ApiSlot};
+use roomwire::api::{self, Api, ApiSlot};
 use roomwire::broker::Ingress;
 use roomwire::model::{Query, QueryAnswer};
 use serde_json::{Value, json};
@@ -31,6 +32,15 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Sends requests to the API of the node with this number.
+    pub fn new(node: usize, api: Api) -> Self {
+        Self {
+            node,
+            ingress: api.ingress.clone(),
+            api: ApiSlot::new(Arc::new(api).into()),
+        }
+    }
+
     /// Requests an emit to a room, with the number of its recipients.
     pub fn emit(&self, run: &Run, room: &str) {
         let emit = note_emit(run, Sender::Api(self.node), room.to_owned(), None);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Recipient};
-use roomwire::api::{Api, ApiSettings, ApiSlot, KeyRing, LastSeen};
+use roomwire::api::{Api, ApiSettings, KeyRing, LastSeen};
 use roomwire::app::gate::{
     ConnectGate, Credentials, Decision, GateFactory, GateOutcome, GateRequest, Gates,
 };
@@ -145,10 +145,8 @@ impl Node {
         if let Some(history) = history {
             started.directory.set_history(Arc::new(history));
         }
-        let (is_killed, claimed) = (
-            Rc::default(),
-            Name::claim(config, &started.directory, &store),
-        );
+        let claimed = Name::claim(config, &started.directory, &store);
+        let is_killed = Rc::default();
         let paused_until = Rc::new(Cell::new(Instant::now()));
         let reports = Reports::start(
             (run, number, workers),
@@ -168,14 +166,8 @@ impl Node {
         );
         let workers: Vec<_> = (0..workers).map(|number| node.worker(number)).collect();
         let is_fenced = Rc::clone(&claimed.is_fenced);
-        let stops = !run.mutator.is(Mutation::ServeFenced);
-        claimed.keep(workers.clone().into_iter().filter(|_| stops).collect());
-        let api = Arc::new(node.api(&store, health));
-        let backend = Backend {
-            node: number,
-            ingress: api.ingress.clone(),
-            api: ApiSlot::new(api.into()),
-        };
+        claimed.keep(workers.clone(), run.mutator.is(Mutation::ServeFenced));
+        let backend = Backend::new(number, node.api(&store, health));
         Self {
             name,
             member,

@@ -56,13 +56,13 @@ impl Name {
         }
     }
 
-    /// Keeps the name. When another node has it, all sessions of these workers are closed.
-    pub fn keep(self, workers: Vec<Rc<Worker>>) {
+    /// Keeps the name. When another node has it, all sessions of these workers are closed, unless `serves_fenced`.
+    pub fn keep(self, workers: Vec<Rc<Worker>>, serves_fenced: bool) {
         actix_rt::spawn(async move {
             assert!(self.lease.claim().await);
             self.lease.keep(self.connects).await;
             self.is_fenced.set(true);
-            for worker in workers {
+            for worker in workers.iter().filter(|_| !serves_fenced) {
                 worker.stop(true);
             }
         });

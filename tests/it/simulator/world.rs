@@ -226,17 +226,21 @@ impl World {
                 0 => self.connect(),
                 1 => self.leave(),
                 2 => self.close(),
-                _ => self.join(),
+                // The logs no longer keep what they had at the time of the faults.
+                _ => self.join(false),
             }
             sleep(Duration::from_secs(1)).await;
         }
         sleep(QUIET).await;
-        self.run.history.borrow_mut().appended = self.appends.take();
     }
 
     /// Lets a backend of every node read everything, one request after the other.
     pub async fn survey(&self) {
-        self.run.history.borrow_mut().surveyed = self.run.now();
+        {
+            let mut history = self.run.history.borrow_mut();
+            history.appended = self.appends.take();
+            history.surveyed = self.run.now();
+        }
         self.damage_presence();
         for node in self.nodes.iter().flatten() {
             for room in ROOMS {
@@ -276,7 +280,7 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Connect => self.connect(),
-            Step::Join => self.join(),
+            Step::Join => self.join(true),
             Step::Leave => self.leave(),
             Step::Emit => self.emit(false, 1),
             Step::Ask => self.emit(true, 1),

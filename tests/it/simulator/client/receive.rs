@@ -213,9 +213,11 @@ fn note_room(
             view.listed = Some(now);
             for user in users {
                 let user = user["user"].as_str().unwrap().to_owned();
-                let known = view.users.entry(user).or_default();
+                view.users.entry(user).or_default();
+            }
+            for (user, known) in &mut view.users {
                 if version > known.0 {
-                    *known = (version, true);
+                    *known = (version, users.iter().any(|it| it["user"] == **user));
                 }
             }
         }

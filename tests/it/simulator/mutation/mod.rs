@@ -122,6 +122,11 @@ impl Mutator {
         }
     }
 
+    /// Whether a run has a mutation.
+    pub fn is_set(&self) -> bool {
+        self.mutation.is_some()
+    }
+
     /// Whether a run has this mutation.
     pub fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
@@ -148,78 +153,3 @@ impl Mutator {
         }
     }
 }
-
-/// A line of an oracle about a mutation begins with the first text and contains the second one.
-type Notice = (&'static str, &'static str);
-
-/// What the oracles notice of each mutation.
-pub const OF_CLIENTS: [(Mutation, Notice); 10] = [
-    (Mutation::LoseEvent, ("c", " lacks e")),
-    (Mutation::RepeatEvent, ("c", " twice")),
-    (Mutation::LeakEvent, ("c", "in which it was not")),
-    (Mutation::SwapEvents, ("c", " after e")),
-    (Mutation::LoseAck, ("c", "has no response in time")),
-    (Mutation::IgnoreJoin, ("c", " lacks e")),
-    (Mutation::IgnoreLeave, ("c", "after it had left")),
-    (Mutation::LosePresence, ("c", " are in team:")),
-    (Mutation::HideGap, ("c", ", appended to ")),
-    (
-        Mutation::DenyRecovery,
-        ("c", "is not recovered, for no reason"),
-    ),
-];
-
-pub const OF_BACKENDS: [(Mutation, Notice); 5] = [
-    (Mutation::LoseListed, ("a", " lacks")),
-    (Mutation::RepeatListed, ("a", "a socket twice")),
-    (Mutation::HideMissing, ("a", "is not missing")),
-    (Mutation::DelayResponse, ("a", ": took ")),
-    (
-        Mutation::IgnoreRevocation,
-        ("c", "was revoked and is never closed"),
-    ),
-];
-
-pub const OF_THE_BUS: [(Mutation, Notice); 7] = [
-    (Mutation::LoseMessage, ("c", " lacks e")),
-    (Mutation::RepeatMessage, ("c", " twice")),
-    (Mutation::MisdirectMessage, ("c", "in which it was not")),
-    (Mutation::LoseAppend, ("e", "is in no log")),
-    (Mutation::RepeatAppend, ("e", "was appended twice")),
-    (Mutation::LoseSubscription, ("c", " lacks e")),
-    (Mutation::KeepSubscriptions, ("n", " subscriptions: ")),
-];
-
-pub const OF_SERVERS: [(Mutation, Notice); 12] = [
-    (Mutation::LoseToServers, ("f", " lacks e")),
-    (Mutation::RepeatToServers, ("f", " twice")),
-    (Mutation::MisdirectToServers, ("f", "is not for it")),
-    (Mutation::GarbleToServers, ("f", " on ")),
-    (Mutation::LoseResponse, ("request", " responses, not ")),
-    (Mutation::RepeatResponse, ("request", " responses of ")),
-    (Mutation::LoseServerAck, ("request", "no ack of c")),
-    (
-        Mutation::RepeatServerAck,
-        ("request", " sockets, and the acks "),
-    ),
-    (Mutation::WrongCount, ("request", "the counts ")),
-    (Mutation::LoseMove, ("f", " moves arrived")),
-    (Mutation::IgnoreMove, ("c", " of annex")),
-    (Mutation::IgnoreDisconnect, ("c", "is not disconnected")),
-];
-
-pub const OF_THE_STORE: [(Mutation, Notice); 7] = [
-    (Mutation::KeepKeys, ("the record of ", "")),
-    (Mutation::KeepFields, ("", " are registered")),
-    (Mutation::LoseRecords, ("c", "is not recovered: unknown")),
-    (
-        Mutation::LoseRegistered,
-        ("the end of c", "is never announced"),
-    ),
-    (Mutation::LosePresent, ("a", " are in team:")),
-    (
-        Mutation::RepeatDeparture,
-        ("the end of ", " is announced as "),
-    ),
-    (Mutation::ServeFenced, ("n", "after its name was taken")),
-];

@@ -18,7 +18,7 @@ impl SharedStore for NodeStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<bool> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), self.lifetime(ttl));
         self.send(&key.clone(), move |keys| {
             keys.shared_set(&key, generation, value, ttl)
         })
@@ -31,14 +31,14 @@ impl SharedStore for NodeStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<Option<u64>> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), self.lifetime(ttl));
         self.send(&key.clone(), move |keys| {
             keys.shared_claim(&key, held, value, ttl)
         })
     }
 
     fn shared_remove(&self, key: &str, generation: u64, ttl: Duration) -> StoreFuture<()> {
-        let key = key.to_owned();
+        let (key, ttl) = (key.to_owned(), self.lifetime(ttl));
         self.send(&key.clone(), move |keys| {
             keys.shared_remove(&key, generation, ttl)
         })

@@ -101,12 +101,13 @@ impl World {
         open.map(|stay| stay.room.clone()).collect()
     }
 
-    pub(super) fn join(&mut self) {
+    /// Lets a client join a room, perhaps with what the log of the room has.
+    pub(super) fn join(&mut self, with_log: bool) {
         let Some(client) = self.any_client() else {
             return;
         };
         let room = ROOMS[self.chance.below(ROOMS.len())];
-        let since = self.any_since(room);
+        let since = self.any_since(room).filter(|_| with_log);
         if !self.rooms_of(&client).iter().any(|joined| joined == room) {
             client.join(room, since);
         }
