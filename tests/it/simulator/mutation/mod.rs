@@ -12,9 +12,6 @@ mod runs;
 
 pub use link::MutatedLink;
 
-/// Of so many occasions for a mutation, one is taken.
-const EVERY: u64 = 3;
-
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
@@ -107,6 +104,17 @@ pub enum Mutation {
     ServeFenced,
 }
 
+impl Mutation {
+    /// Of so many occasions for the mutation, one is taken.
+    fn every(self) -> u64 {
+        match self {
+            // A run has few of them.
+            Self::LoseMove | Self::IgnoreMove => 1,
+            _ => 3,
+        }
+    }
+}
+
 /// The mutation of a run.
 #[derive(Debug, Default)]
 pub struct Mutator {
@@ -134,7 +142,8 @@ impl Mutator {
 
     /// Whether to take this occasion for a mutation.
     pub fn strikes(&self, mutation: Mutation) -> bool {
-        self.is(mutation) && self.occasions.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+        let every = mutation.every();
+        self.is(mutation) && self.occasions.fetch_add(1, Ordering::Relaxed) % every == every - 1
     }
 
     /// Changes the response of the API to a backend.

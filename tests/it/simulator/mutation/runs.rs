@@ -75,9 +75,13 @@ const OF_SERVERS: [Expected; 12] = [
         ("request", " sockets, and the acks "),
     ),
     (Mutation::WrongCount, 4, ("request", "the counts ")),
-    (Mutation::LoseMove, 0, ("f", " moves arrived")),
-    (Mutation::IgnoreMove, 0, ("c", " of annex")),
-    (Mutation::IgnoreDisconnect, 0, ("c", "is not disconnected")),
+    (Mutation::LoseMove, 0x2e, ("f", " moves arrived")),
+    (Mutation::IgnoreMove, 0x12, ("c", " of annex")),
+    (
+        Mutation::IgnoreDisconnect,
+        0x2e,
+        ("c", "is not disconnected"),
+    ),
 ];
 
 const OF_THE_STORE: [Expected; 7] = [
