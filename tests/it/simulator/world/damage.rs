@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::simulator::mutation::Mutation;
-use roomwire::store::{PresenceStore, Store};
+use roomwire::store::{NumberedRequest, PresenceStore, PresenceSweepRequest, Store};
 
 impl World {
     /// Removes records of sessions or registered sockets, if that is the mutation of the run.
@@ -37,7 +37,18 @@ impl World {
             };
             self.shared.store.execute(remove);
         }
+        let sweep = PresenceSweepRequest {
+            id: NumberedRequest {
+                node: "nobody".to_owned(),
+                process: 0,
+                number: 0,
+            },
+            emitted: None,
+            limit: usize::MAX,
+            // No node takes them again.
+            time_to_emit: Duration::from_secs(1 << 20),
+        };
         let store = &self.shared.store;
-        store.execute(|keys| keys.presence_sweep(&base, usize::MAX));
+        store.execute(|keys| keys.presence_sweep(&base, sweep));
     }
 }
