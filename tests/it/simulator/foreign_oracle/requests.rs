@@ -93,8 +93,12 @@ fn check_counts(
     let sockets = servers.flat_map(|server| &server.sockets);
     let of_servers = sockets.clone().filter(|socket| socket.is_addressed(event));
     let in_annex = sockets.filter(|_| event.room == ANNEX);
+    // The node that translates counts a single socket in Python, once that has acked (ADR 37).
+    let in_python = history.foreign.by_sid(&event.room);
+    let in_python =
+        in_python.filter(|(life, _)| history.foreign.lives[*life].dialect == Dialect::Python);
     let (least, of_servers) = (least.count(), of_servers.count());
-    let most = of_nodes.count() + of_servers + in_annex.count();
+    let most = of_nodes.count() + of_servers + in_annex.count() + in_python.into_iter().count();
     let sum = request.counts.iter().sum::<u64>() as usize;
     if !(least + of_servers..=most).contains(&sum) {
         let (counts, least) = (&request.counts, least + of_servers);
@@ -134,7 +138,7 @@ fn check_acks(history: &History, request: &ForeignRequest, emit: EmitId, wrong: 
     }
     let event = &history.emits[emit];
     for (life, other) in history.foreign.lives.iter().enumerate() {
-        // Servers in Python report no numbers, so their acks cannot be returned to servers in Node.
+        // Servers in Python report no numbers, so the acks of their rooms cannot be returned to servers in Node.
         let responds = other.dialect == Dialect::Node || server.dialect == Dialect::Python;
         let arrives = reaches(history, (request.life, life), request.sent)
             && reaches(history, (life, request.life), request.sent + DELIVERY);
