@@ -229,7 +229,7 @@ fn nothing_that_nodes_agree_on_depends_on_their_wall_clocks() {
         "bus/redis/probe.rs",
         // Of a single node.
         "history/memory.rs",
-        "store/presence.rs",
+        "store/memory_presence.rs",
     ];
     let wrong = misplaced(&["SystemTime"], |source| {
         !shared.contains(&source.module()) || exceptions.contains(&source.path.as_str())
