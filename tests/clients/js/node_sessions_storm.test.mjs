@@ -108,6 +108,11 @@ describe("storms of sessions shared with servers", { timeout: 900_000 }, () => {
     /** Moves all clients. `live`: events are published while they come back. */
     const move = async (to, { live = false } = {}) => {
       const [left, isAtNode] = [way.member, to.io === undefined];
+      if (left.io) {
+        // Later events can overtake one that the server emits itself, whose offset is then the last one of the clients.
+        await publish(1);
+        received = await receivedAll(members, false, received);
+      }
       way.cut({ url: "http://127.0.0.1:9" });
       await all("disconnected", ({ isConnected }) => !isConnected);
       if (left.io) {
