@@ -3,6 +3,7 @@
 //! Shared by unit tests and the integration tests.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -125,13 +126,26 @@ impl RedisServer {
             .spawn()
             .unwrap();
         self.process = Some(process);
-        self.wait_for_port();
+        self.wait_for_response();
     }
 
-    fn wait_for_port(&self) {
-        wait_until("the server listens", || {
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
+    fn wait_for_response(&self) {
+        wait_until("the server responds", || self.responds());
+    }
+
+    /// Whether the server responds, and does not load a file any more.
+    fn responds(&self) -> bool {
+        let Ok(mut connection) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        // Servers with TLS have no file.
+        if self.port_option != "--port" {
+            return true;
+        }
+        let mut response = [0; 8];
+        let sent = connection.write_all(b"PING\r\n");
+        let exchanged = sent.and_then(|()| connection.read(&mut response));
+        exchanged.is_ok_and(|length| length > 0 && response != *b"-LOADING")
     }
 
     pub(crate) fn stop(&mut self) {
@@ -216,7 +230,7 @@ impl SentinelSetup {
             .spawn()
             .unwrap();
         sentinel.process = Some(process);
-        sentinel.wait_for_port();
+        sentinel.wait_for_response();
         Some(sentinel)
     }
 
