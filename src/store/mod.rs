@@ -15,6 +15,7 @@ use tokio::time::Instant;
 mod group;
 pub mod lease;
 mod memory_presence;
+mod memory_response;
 mod presence;
 mod shared;
 mod tenure;

@@ -194,7 +194,7 @@ async fn the_departures_that_a_node_took_before_it_was_lost_are_emitted_by_anoth
     store.lose_responses(1);
     lost.turn(&mut of_lost).await;
     assert_eq!((lost.events(), survivor.page().await.count), (2, 1));
-    // One of them comes back before: members who never knew of the leave need none.
+    // One of them comes back before: members have not received its leave, and need no event.
     survivor.enter("b");
     survivor
         .live(&mut of_survivor, Duration::from_secs(5))

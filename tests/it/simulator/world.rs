@@ -210,8 +210,8 @@ impl World {
         }
     }
 
-    /// After the faults, clients list the members of their rooms, and some come and go: whoever remains has received every
-    /// change since.
+    /// After the faults, the clients request the members of their rooms; then clients connect, disconnect, join and leave.
+    /// The oracle of presence compares these lists and all later changes with the members at the end.
     pub async fn stir(&mut self) {
         for client in self.open_clients() {
             for room in self.rooms_of(&client) {
